@@ -179,7 +179,7 @@ TESTED_IN = {
     "experiments/*": "experiments/test_experiment.py",
     "exporting/*": "exporting/test_export.py",
     "networks/_joined_rows.py": "training/test_ranks.py",
-    "networks/_own_networks.py": "networks/test_registry.py",
+    "networks/_table_settings.py": "networks/test_registry.py",
     "reports/*": "reports/test_summary.py",
     "reports/page/*": "reports/page/test_page.py",
     "serving/*": "serving/test_app.py",

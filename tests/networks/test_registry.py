@@ -1,11 +1,22 @@
 """Networks by name: settings reach the network, unknown ones are refused with the closest."""
 
+import re
+
 import pytest
 import torch
 
 from jointrain import InvalidInputError, Task
-from jointrain.networks import MLP, HardSharing, MMoE, TabM, build_table_network
+from jointrain.networks import (
+    MLP,
+    HardSharing,
+    MMoE,
+    TabM,
+    build_network,
+    build_table_network,
+    check_network,
+)
 from jointrain.networks._registry import NETWORKS
+from jointrain.networks._table_settings import Count, MLPSettings
 
 TASKS = [Task.regression("a"), Task.multiclass("b", 3)]
 
@@ -88,3 +99,40 @@ def test_hard_sharing_may_share_the_first_blocks_alone(shared_depth, embeddings)
 def test_a_shared_depth_outside_the_depth_is_refused():
     with pytest.raises(InvalidInputError, match="`shared_depth` must lie between 0 and the depth"):
         build_table_network("hard", 5, TASKS, depth=2, shared_depth=3)
+
+
+class _OnLayers(HardSharing):
+    @classmethod
+    def for_table(cls, in_features, tasks, mlp: MLPSettings, *, shared: Count = 1):
+        return cls(mlp.trunk(in_features), mlp.heads(tasks))
+
+
+def test_a_factory_may_be_told_the_layers_at_once():
+    torch.manual_seed(3)
+    settings = {"width": 8, "depth": 3, "embeddings": "linear"}
+    made = build_network(_OnLayers.for_table, 5, TASKS, **settings, shared=2)
+    torch.manual_seed(3)
+    theirs = build_network("hard", 5, TASKS, **settings)
+    assert all(torch.equal(made.state_dict()[k], v) for k, v in theirs.state_dict().items())
+    message = "'shred' (did you mean 'shared'?); it has embeddings, shared"
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        check_network(_OnLayers.for_table, {"shred": 2})
+
+
+def test_networks_have_an_order_and_their_settings_too():
+    assert list(NETWORKS)[:3] == ["hard", "soft", "cross-stitch"]
+    assert NETWORKS["mmoe"].settings == {
+        "width": 128, "depth": 2, "dropout": 0.1, "input_dropout": 0.0, "embeddings": None,
+        "experts": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, setting, most",
+    [("cgc", "task_experts", 1024), ("branch", "nodes", 1024), ("low-rank", "rank", 65_536)],
+)
+def test_counts_have_a_largest_value(name, setting, most):
+    check_network(name, {setting: most})
+    message = f"`{setting}` of network '{name}' must be at most {most:,}, got {most + 1}"
+    with pytest.raises(InvalidInputError, match=message):
+        check_network(name, {setting: most + 1})

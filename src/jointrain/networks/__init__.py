@@ -26,19 +26,21 @@ from jointrain.networks._mmoe import MMoE
 from jointrain.networks._mtan import MTAN
 from jointrain.networks._network import Network, Part
 from jointrain.networks._numeric_embeddings import NumericEmbeddings
-from jointrain.networks._own_networks import (
-    FOUND,
-    NETWORK_NAMES,
-    NETWORKS,
-    NetworkFactory,
-    build_network,
-    check_network,
-)
 from jointrain.networks._pareto_set import ParetoSet, checked_preference
 from jointrain.networks._plain_modules import replaced_methods, why_not_plain
 from jointrain.networks._ple import PLE
 from jointrain.networks._pyramid import AllStages, PyramidHead
-from jointrain.networks._registry import TableNetwork, build_table_network, check_settings
+from jointrain.networks._registry import (
+    FOUND,
+    NETWORK_NAMES,
+    NETWORKS,
+    NetworkFactory,
+    TableNetwork,
+    build_network,
+    build_table_network,
+    check_network,
+    check_settings,
+)
 from jointrain.networks._sluice import Sluice
 from jointrain.networks._soft_sharing import SoftSharing
 from jointrain.networks._stages import cut

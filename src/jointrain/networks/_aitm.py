@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._network import Network, Part
+from jointrain.networks._table_settings import MLPSettings
+from jointrain.task import Task
 
 
 class Transfer(nn.Module):
@@ -80,6 +82,9 @@ class AITM(Network):
         {'click': (5, 1), 'purchase': (5, 1)}
     """
 
+    name = "aitm"
+    summary = "towers, each of which takes from the task before"
+
     def __init__(
         self,
         trunk: nn.Module,
@@ -108,6 +113,21 @@ class AITM(Network):
         self._before = {name: before[name] for name in names if name in before}
         self._place = {name: place for place, name in enumerate(self._before)}
         self.transfers = nn.ModuleList(Transfer(width) for _ in self._before)
+
+    @classmethod
+    def for_table(cls, in_features: int, tasks: Sequence[Task], mlp: MLPSettings) -> AITM:
+        """Return one with one shared layer of an MLP, and towers of the others.
+
+        Each task takes from what it is given; where no task is given another one, each takes from
+        the one before it.
+        """
+        first, later = mlp.levels()
+        names = [task.name for task in tasks]
+        given = {task.name: task.given for task in tasks if task.given in names and task.given}
+        layers = max(mlp.depth - 1, 1)
+        towers = {name: nn.Sequential(*later.trunks(mlp.width, layers)) for name in names}
+        trunk, heads = first.trunk(in_features), mlp.heads(tasks)
+        return cls(trunk, towers, heads, width=mlp.width, before=given or None)
 
     @staticmethod
     def _check_no_circle(name: str, before: Mapping[str, str]) -> None:

@@ -11,6 +11,8 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks._mmoe import gate_weights, mix, stack
 from jointrain.networks._network import Network, Part
 from jointrain.networks._soft_sharing import check_names
+from jointrain.networks._table_settings import Count, MLPSettings
+from jointrain.task import Task
 
 
 class Extraction(nn.Module):
@@ -140,6 +142,9 @@ class CGC(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "cgc"
+    summary = "shared experts, and experts of each task's own"
+
     def __init__(
         self,
         shared_experts: Sequence[nn.Module],
@@ -153,6 +158,20 @@ class CGC(Network):
         own = checked_experts(shared_experts, task_experts, self.task_names)
         self.level = Extraction(shared_experts, own, gate_features, shared_gate=False)
         self.gate_input = nn.Flatten() if gate_input is None else gate_input
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        shared_experts: Count = 2,
+        task_experts: Count = 1,
+    ) -> CGC:
+        """Return one whose experts are MLPs."""
+        shared, own = mlp_experts(in_features, tasks, mlp, shared_experts, task_experts)
+        return cls(shared, own, mlp.heads(tasks), gate_features=in_features)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return each task's mixture of its own and the shared experts."""
@@ -183,3 +202,10 @@ def checked_experts(
                 f"task {name!r} has no expert to choose from; give it one or a shared one"
             )
     return [own[name] for name in tasks]
+
+
+def mlp_experts(
+    features: int, tasks: Sequence[Task], mlp: MLPSettings, shared: int, own: int
+) -> tuple[list[nn.Module], dict[str, list[nn.Module]]]:
+    """Return so many shared experts, and so many of each task's own."""
+    return mlp.trunks(features, shared), {task.name: mlp.trunks(features, own) for task in tasks}

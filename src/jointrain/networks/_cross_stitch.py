@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from jointrain.errors import InvalidInputError
 from jointrain.networks._network import Network, Part
 from jointrain.networks._stages import Trunk, copies, cut
+from jointrain.networks._table_settings import MLPSettings
+from jointrain.task import Task
 
 
 class CrossStitchUnit(nn.Module):
@@ -79,6 +81,9 @@ class CrossStitch(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "cross-stitch"
+    summary = "a trunk for each task, mixed after every layer"
+
     def __init__(
         self,
         trunk: Trunk,
@@ -109,6 +114,13 @@ class CrossStitch(Network):
             )
             for i in range(len(stages))
         )
+
+    @classmethod
+    def for_table(
+        cls, in_features: int, tasks: Sequence[Task], mlp: MLPSettings, *, self_weight: float = 0.9
+    ) -> CrossStitch:
+        """Return one of MLPs."""
+        return cls(mlp.stages(in_features), mlp.heads(tasks), self_weight=self_weight)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return the mixed activations after the last stage."""

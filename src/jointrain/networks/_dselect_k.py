@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from jointrain.errors import InvalidInputError
 from jointrain.networks._mmoe import mix, stack
 from jointrain.networks._network import Network, Part
+from jointrain.networks._table_settings import Count, MLPSettings
+from jointrain.task import Task
 
 _TINY = 1e-6
 """Keeps the logarithm of the entropy finite, as in the authors' code."""
@@ -107,6 +109,9 @@ class DSelectK(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "dselect-k"
+    summary = "shared experts, of which each task chooses few"
+
     def __init__(
         self,
         experts: Sequence[nn.Module],
@@ -137,6 +142,23 @@ class DSelectK(Network):
         )
         self._conditional = gate_features is not None
         self._routed: Tensor | None = None
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        experts: Count = 4,
+        selected: Count = 2,
+        per_row: bool = False,
+        entropy: float = 1e-6,
+    ) -> DSelectK:
+        """Return one whose experts are MLPs; `per_row` chooses by the inputs."""
+        chosen, heads = mlp.trunks(in_features, experts), mlp.heads(tasks)
+        gated = in_features if per_row else None
+        return cls(chosen, heads, selected=selected, gate_features=gated, entropy=entropy)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return each task's mixture of its chosen experts."""

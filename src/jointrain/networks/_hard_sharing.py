@@ -7,9 +7,12 @@ from typing import Any
 
 from torch import nn
 
+from jointrain.errors import InvalidInputError
 from jointrain.networks._heads import GROUP_FROM
 from jointrain.networks._network import Network, Part
 from jointrain.networks._stages import Trunk, copies, cut
+from jointrain.networks._table_settings import MLPSettings
+from jointrain.task import Task
 
 
 class HardSharing(Network):
@@ -51,6 +54,9 @@ class HardSharing(Network):
         {'price': (5, 1), 'kind': (5, 3)}
     """
 
+    name = "hard"
+    summary = "one trunk for all tasks, a head for each"
+
     def __init__(
         self,
         trunk: Trunk,
@@ -68,6 +74,37 @@ class HardSharing(Network):
         if split:
             upper = stages[1] if len(stages) == 2 else nn.Sequential(*stages[1:])
             self.branches = nn.ModuleList(copies(upper, len(heads), reinitialize=reinitialize))
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        shared_depth: int | None = None,
+    ) -> HardSharing:
+        """Return one whose first `shared_depth` blocks are shared, the others each task's own.
+
+        Raises:
+            InvalidInputError: There are not so many blocks.
+        """
+        trunk, heads = mlp.trunk(in_features), mlp.heads(tasks)
+        depth = mlp.depth
+        shared = depth if shared_depth is None else shared_depth
+        if not 0 <= shared <= depth:
+            raise InvalidInputError(
+                f"`shared_depth` must lie between 0 and the depth, {depth}, got {shared_depth}"
+            )
+        if shared == depth or len(tasks) == 1:
+            return cls(trunk, heads)
+        embedded = mlp.embeddings is not None
+        layers = [trunk[0], *trunk[1].children()] if embedded else list(trunk)
+        before = embedded + bool(mlp.input_dropout)
+        # an empty nn.Sequential passes its inputs on
+        first = before + shared * (len(layers) - before) // depth if shared else 0
+        stages = [nn.Sequential(*layers[:first]), nn.Sequential(*layers[first:])]
+        return cls(stages, heads, reinitialize=True)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the trunk gives, passed through each task's own upper layers if any."""

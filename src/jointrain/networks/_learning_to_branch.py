@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from jointrain.errors import InvalidInputError
 from jointrain.networks._network import Network, Part, remove
 from jointrain.networks._stages import Trunk, copies, cut
+from jointrain.networks._table_settings import Count, MLPSettings, Steps
+from jointrain.task import Task
 
 
 class LearningToBranch(Network):
@@ -63,6 +65,9 @@ class LearningToBranch(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "branch"
+    summary = "a tree of layers, whose branches are learned"
+
     steps: Tensor
 
     def __init__(
@@ -106,6 +111,21 @@ class LearningToBranch(Network):
         )
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
         self._kept: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        nodes: Count | None = None,
+        anneal_steps: Steps = 1000,
+        warm_up: Steps = 100,
+    ) -> LearningToBranch:
+        """Return one of the layers of an MLP."""
+        trunk, heads = mlp.stages(in_features), mlp.heads(tasks)
+        return cls(trunk, heads, nodes=nodes, anneal_steps=anneal_steps, warm_up=warm_up)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the node chosen by each task gives."""

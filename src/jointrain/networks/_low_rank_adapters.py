@@ -13,6 +13,8 @@ from torch.nn import functional
 from jointrain.errors import InvalidInputError
 from jointrain.networks._network import Network, Part
 from jointrain.networks._stages import check_layers
+from jointrain.networks._table_settings import MLPSettings, Rank
+from jointrain.task import Task
 
 
 class _Active:
@@ -121,6 +123,9 @@ class LowRankAdapters(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "low-rank"
+    summary = "one trunk, which each task changes by low rank"
+
     def __init__(
         self,
         trunk: nn.Module,
@@ -168,6 +173,19 @@ class LowRankAdapters(Network):
                 )
             setattr(holder.get_submodule(path), last, adapted[id(layer)])
         self.trunk: nn.Module = holder.trunk
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        rank: Rank = 8,
+        scale: float = 16.0,
+    ) -> LowRankAdapters:
+        """Return one whose trunk is an MLP."""
+        return cls(mlp.trunk(in_features), mlp.heads(tasks), rank=rank, scale=scale)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the trunk gives with each task's changes."""

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from jointrain.errors import InvalidInputError
 from jointrain.networks._heads import described
 from jointrain.networks._network import Network, Part
+from jointrain.networks._table_settings import Count, MLPSettings
+from jointrain.task import Task
 
 
 class MMoE(Network):
@@ -49,6 +51,9 @@ class MMoE(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "mmoe"
+    summary = "shared experts, weighed by each task for each row"
+
     def __init__(
         self,
         experts: Sequence[nn.Module],
@@ -63,6 +68,14 @@ class MMoE(Network):
         self.experts = nn.ModuleList(experts)
         self.gate_input = nn.Flatten() if gate_input is None else gate_input
         self.gates = nn.ModuleList(nn.Linear(gate_features, len(experts)) for _ in heads)
+
+    @classmethod
+    def for_table(
+        cls, in_features: int, tasks: Sequence[Task], mlp: MLPSettings, *, experts: Count = 4
+    ) -> MMoE:
+        """Return one whose experts are MLPs."""
+        chosen = mlp.trunks(in_features, experts)
+        return cls(chosen, mlp.heads(tasks), gate_features=in_features)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return each task's mixture of the experts."""

@@ -12,6 +12,8 @@ from torch.nn import functional
 from jointrain.errors import InvalidInputError
 from jointrain.networks._network import Network, Part
 from jointrain.networks._stages import Trunk, cut
+from jointrain.networks._table_settings import MLPSettings
+from jointrain.task import Task
 
 
 class Attention(nn.Module):
@@ -89,6 +91,9 @@ class MTAN(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "mtan"
+    summary = "one trunk, to whose layers each task attends"
+
     def __init__(
         self,
         trunk: Trunk | Sequence[tuple[nn.Module, nn.Module] | nn.Module],
@@ -115,6 +120,13 @@ class MTAN(Network):
             )
             for _ in heads
         )
+
+    @classmethod
+    def for_table(cls, in_features: int, tasks: Sequence[Task], mlp: MLPSettings) -> MTAN:
+        """Return one whose trunk is an MLP."""
+        stages = mlp.stages(in_features)
+        example = next(stages[0].parameters()).new_zeros(1, in_features)
+        return cls(stages, mlp.heads(tasks), example=example)
 
     @torch.no_grad()
     def _shapes(self, example: Any) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:

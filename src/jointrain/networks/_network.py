@@ -60,8 +60,10 @@ class Network(InNotebook, nn.Module, ABC):
 
     Attributes:
         name: What the command line calls it; a class in jointrain's folder that has one is found.
-        for_table: Makes one of the number of inputs, the tasks, and settings by keyword such as
-            width, depth, dropout: what a table can be trained with.
+        summary: One line on what it is, for lists; default the first one of its docstring.
+        for_table: Makes one of the number of inputs, the tasks, and settings by keyword: what a
+            table can be trained with. It is told width, depth, dropout, ... by name, or all of them
+            by a parameter that is annotated as `MLPSettings`, which makes trunks and heads.
 
     Args:
         heads: Each task's own last layers by task name; the order is that of the outputs. A head
@@ -75,6 +77,7 @@ class Network(InNotebook, nn.Module, ABC):
     """
 
     name: ClassVar[str]
+    summary: ClassVar[str]
     for_table: ClassVar[Callable[..., Network]]
 
     def __init__(

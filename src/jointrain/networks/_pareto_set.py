@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._network import Network, Part
+from jointrain.networks._table_settings import MLPSettings, Rank
 from jointrain.task import Task
 
 Preference = Mapping[str, float] | Sequence[float]
@@ -113,6 +114,9 @@ class ParetoSet(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "pareto-set"
+    summary = "all trade-offs in one trunk: choose a preference to predict"
+
     preference: Tensor
 
     def __init__(
@@ -150,6 +154,21 @@ class ParetoSet(Network):
             )
             setattr(holder.get_submodule(path), last, changed)
         self.trunk: nn.Module = holder.trunk
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        rank: Rank = 4,
+        scale: float = 4.0,
+        concentration: float = 1.0,
+    ) -> ParetoSet:
+        """Return one whose trunk is an MLP."""
+        trunk, heads = mlp.trunk(in_features), mlp.heads(tasks)
+        return cls(trunk, heads, rank=rank, scale=scale, concentration=concentration)
 
     def prefer(self, preference: Preference) -> None:
         """Choose the trade-off that is predicted from now on; it is saved with the weights.

@@ -8,8 +8,10 @@ from typing import Any
 from torch import nn
 
 from jointrain.errors import InvalidInputError
-from jointrain.networks._cgc import Extraction, checked_experts
+from jointrain.networks._cgc import Extraction, checked_experts, mlp_experts
 from jointrain.networks._network import Network, Part
+from jointrain.networks._table_settings import Count, MLPSettings
+from jointrain.task import Task
 
 Level = tuple[Sequence[nn.Module], Mapping[str, Sequence[nn.Module]]]
 """The shared experts of a level, and each task's own."""
@@ -56,6 +58,9 @@ class PLE(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "ple"
+    summary = "levels of shared and own experts"
+
     def __init__(
         self,
         levels: Sequence[Level],
@@ -80,6 +85,26 @@ class PLE(Network):
             for number, ((shared, own), width) in enumerate(zip(levels, gate_features, strict=True))
         )
         self.gate_input = nn.Flatten() if gate_input is None else gate_input
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        shared_experts: Count = 2,
+        task_experts: Count = 1,
+    ) -> PLE:
+        """Return one with a level for each layer of an MLP."""
+        first, later = mlp.levels()
+        counts = shared_experts, task_experts
+        widths = [in_features, *[mlp.width] * (mlp.depth - 1)]
+        levels = [
+            mlp_experts(widths[level], tasks, later if level else first, *counts)
+            for level in range(mlp.depth)
+        ]
+        return cls(levels, mlp.heads(tasks), gate_features=widths)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the last level gives each task."""

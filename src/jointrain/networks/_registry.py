@@ -1,44 +1,28 @@
-"""Networks by name, each with an MLP trunk for tables: what a recipe and the command line name."""
+"""Networks by name: those of this folder, of installed packages, and of one's own."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, get_type_hints
-
-from torch import nn
+from typing import Any, TypeAlias, get_type_hints
 
 from jointrain.errors import InvalidInputError, closest
-from jointrain.networks._aitm import AITM
-from jointrain.networks._cgc import CGC
-from jointrain.networks._cross_stitch import CrossStitch
-from jointrain.networks._dselect_k import DSelectK
-from jointrain.networks._hard_sharing import HardSharing
-from jointrain.networks._learning_to_branch import LearningToBranch
-from jointrain.networks._low_rank_adapters import LowRankAdapters
-from jointrain.networks._mlp import MLP
-from jointrain.networks._mmoe import MMoE
-from jointrain.networks._mtan import MTAN
 from jointrain.networks._network import Network
-from jointrain.networks._numeric_embeddings import NumericEmbeddings
-from jointrain.networks._pareto_set import ParetoSet
-from jointrain.networks._ple import PLE, Level
-from jointrain.networks._sluice import Sluice
-from jointrain.networks._soft_sharing import SoftSharing
-from jointrain.networks._tabm import TabM
+from jointrain.networks._table_settings import MLPSettings
+from jointrain.system.folder_classes import classes_of
+from jointrain.system.own_code import path_of
+from jointrain.system.plug_ins import Names
 from jointrain.task import Task
 
-Embeddings = Literal["linear", "periodic"]
+NetworkFactory: TypeAlias = Callable[..., Network]
+"""Makes a network of the number of inputs, the tasks, and settings by keyword."""
 
-_MOST = {
-    "experts": 1024, "shared_experts": 1024, "task_experts": 1024, "selected": 1024,
-    "members": 1024, "nodes": 1024, "subspaces": 1024, "rank": 65_536,
-    "anneal_steps": 10**9, "warm_up": 10**9,
-}  # fmt: skip
-"""The largest value of settings that are counts."""
+LAYER_SETTINGS = ("width", "depth", "dropout", "input_dropout")
+"""Settings that every network of jointrain has: a factory without one of them is not told it."""
 
 
 @dataclass(frozen=True)
@@ -48,457 +32,211 @@ class TableNetwork:
     Args:
         network: The class.
         summary: One line on what it is.
-        build: Makes it from the number of features, the tasks and settings.
+        build: Makes it of the number of features, the tasks and settings, see `Network.for_table`.
     """
 
     network: type[Network]
     summary: str
-    build: Callable[..., Network]
+    build: NetworkFactory
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that `build` takes, with their defaults."""
+        found: dict[str, Any] = {}
+        for one in _told(self.build):
+            found |= vars(MLPSettings()) if _is_mlp(one) else {one.name: one.default}
+        return found
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether `build` takes settings of any name."""
         parameters = inspect.signature(self.build).parameters.values()
-        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+        return any(one.kind is one.VAR_KEYWORD for one in parameters)
 
 
-def build_table_network(
-    name: str, in_features: int, tasks: Sequence[Task], **settings: Any
+def _told(build: NetworkFactory) -> list[inspect.Parameter]:
+    """Return the parameters after the inputs and the tasks."""
+    parameters = list(inspect.signature(build).parameters.values())[2:]
+    return [one for one in parameters if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+
+
+def _is_mlp(parameter: inspect.Parameter) -> bool:
+    return parameter.annotation in (MLPSettings, MLPSettings.__name__)
+
+
+def as_factory(name: str, given: object) -> TableNetwork:
+    """Return a factory, or an entry made of one, as an entry of the list of networks.
+
+    Raises:
+        InvalidInputError: It can't be called with inputs and tasks.
+    """
+    if isinstance(given, TableNetwork):
+        return given
+    if not callable(given):
+        raise InvalidInputError(f"`network` must be a name or callable, got {given!r}")
+    try:
+        needed = [one.name for one in _told(given) if one.default is one.empty]
+        inspect.signature(given).bind(1, [], **dict.fromkeys(needed))
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(
+            f"network {name!r} can't be called with the number of inputs and the tasks: {error}"
+        ) from None
+    network = given if isinstance(given, type) and issubclass(given, Network) else Network
+    return TableNetwork(network, _first_line(given), given)
+
+
+def _first_line(described: object) -> str:
+    return (inspect.getdoc(described) or "").partition("\n")[0].rstrip(".")
+
+
+FOUND = classes_of(
+    "jointrain.networks",
+    [str(Path(__file__).parent)],
+    Network,  # type: ignore[type-abstract]
+    without=("_registry",),
+)
+"""Networks of this folder that have a ``name``, by class name."""
+
+_ORDER = (
+    "hard", "soft", "cross-stitch", "sluice", "mmoe", "cgc", "ple", "dselect-k", "mtan", "aitm",
+    "branch", "low-rank", "pareto-set", "tabm",
+)  # fmt: skip
+"""The order of lists, in which networks that are alike stand side by side; others come last."""
+
+NETWORKS: Mapping[str, TableNetwork] = MappingProxyType(
+    {
+        # the summary of a class that it derives from is that of another network
+        cls.name: TableNetwork(cls, vars(cls).get("summary", _first_line(cls)), cls.for_table)
+        for cls in sorted(FOUND.values(), key=lambda cls: [*_ORDER, cls.name].index(cls.name))
+    }
+)
+"""The networks that a table can be trained with, by the name that the command line knows."""
+
+NETWORK_NAMES = Names("network", NETWORKS, as_factory)
+"""Networks by name; packages add theirs by the entry point ``jointrain.networks``."""
+
+
+def check_network(network: str | NetworkFactory, settings: Mapping[str, Any]) -> None:
+    """Refuse a network that there is not, and settings that it does not take.
+
+    Raises:
+        InvalidInputError: The name is unknown, it is no factory, it lacks a setting, or a value is
+            of another type than one of jointrain's own has, or beyond what a count may be.
+    """
+    from pydantic import ValidationError
+
+    name, entry = _found(network)
+    listed = name in NETWORKS
+    known = entry.settings
+    readers = _readers(name) if listed else {}
+    for setting, value in settings.items():
+        if setting not in known and not entry.takes_any:
+            # a recipe has the layers itself
+            said = [one for one in known if listed or one not in LAYER_SETTINGS]
+            raise InvalidInputError(
+                f"network {name!r} has no setting {setting!r}{closest(setting, said)}; it has "
+                f"{', '.join(said) or 'none'}"
+            )
+        try:
+            if setting in readers:
+                readers[setting].validate_python(value, strict=True)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            must = f": {fault['msg'][0].lower()}{fault['msg'][1:]}"
+            if fault["type"] == "less_than_equal":
+                must = f" must be at most {fault['ctx']['le']:,}"
+            raise InvalidInputError(
+                f"`{setting}` of network {name!r}{must}, got {value!r}"
+            ) from None
+
+
+@functools.cache
+def _readers(name: str) -> Mapping[str, Any]:
+    """Return what checks the values of settings; made once, as that takes milliseconds."""
+    from pydantic import TypeAdapter
+
+    entry = NETWORKS[name]
+    types = {
+        **get_type_hints(MLPSettings, include_extras=True),
+        **get_type_hints(entry.build, include_extras=True),
+    }
+    return {one: TypeAdapter(types[one]) for one in entry.settings if one in types}
+
+
+def build_network(
+    network: str | NetworkFactory, in_features: int, tasks: Sequence[Task], **settings: Any
 ) -> Network:
-    """Return a network with an MLP trunk, freshly initialised from torch's random state.
+    """Return a network, freshly initialised from torch's random state.
 
     Args:
-        name: One of `NETWORKS`.
+        network: A name that `jointrain networks` lists, or a factory, which is called with
+            `in_features`, `tasks` and the settings. Of width, depth, dropout and input_dropout it
+            is told those that it has a parameter for.
         in_features: Number of features of the table, d.
         tasks: The tasks.
         **settings: Plain values such as ``width``, ``depth``, ``dropout``, ``experts``; see
             ``NETWORKS[name].settings`` for those of a network and their defaults.
 
     Raises:
-        InvalidInputError: The name or a setting is unknown, there is no task, or a value can't be
-            used.
+        InvalidInputError: The name or a setting is unknown, there is no task, a value can't be
+            used, or what was made is no network of the tasks.
 
     Examples:
         >>> tasks = [Task.regression("price"), Task.multiclass("kind", 3)]
-        >>> network = build_table_network("mmoe", 8, tasks, width=16, experts=2)
+        >>> network = build_network("mmoe", 8, tasks, width=16, experts=2)
         >>> network.task_names
         ('price', 'kind')
     """
-    check_settings(name, settings)
+    name, entry = _found(network)
+    known = entry.settings
+    told = {
+        setting: value
+        for setting, value in settings.items()
+        if setting not in LAYER_SETTINGS or setting in known or entry.takes_any
+    }
+    check_network(network, told)
     if not tasks:
         raise InvalidInputError("`tasks` must hold at least one task")
-    return NETWORKS[name].build(in_features, tasks, **settings)
+    for one in filter(_is_mlp, _told(entry.build)):
+        layers = {layer: told.pop(layer) for layer in vars(MLPSettings()) if layer in told}
+        told[one.name] = MLPSettings(**layers)
+    made = entry.build(in_features, tasks, **told)
+    names = [task.name for task in tasks]
+    if not isinstance(made, Network) or list(made.task_names) != names:
+        raise InvalidInputError(
+            f"network {name!r} must return a Network of the tasks {names}, got "
+            + (f"one of {list(made.task_names)}" if isinstance(made, Network) else repr(made))
+        )
+    return made
+
+
+def _found(network: str | NetworkFactory) -> tuple[str, TableNetwork]:
+    if isinstance(network, str):
+        return network, NETWORK_NAMES.get(network)
+    name = path_of(network)
+    return name, as_factory(name, network)
 
 
 def check_settings(name: str, settings: Mapping[str, Any]) -> None:
-    """Refuse a network that is not known, and settings that it does not have.
+    """Refuse what is none of `NETWORKS`, and settings that it does not take.
 
     Raises:
-        InvalidInputError: The name or a setting is unknown, or a value is of another type or beyond
-            what a count may be.
+        InvalidInputError: As of `check_network`.
     """
-    from pydantic import ValidationError
-
     if name not in NETWORKS:
         raise InvalidInputError(
             f"`network` must be one of {', '.join(NETWORKS)}, got {name!r}{closest(name, NETWORKS)}"
         )
-    known = NETWORKS[name].settings
-    readers = _readers(name)
-    for setting, value in settings.items():
-        if setting not in known:
-            raise InvalidInputError(
-                f"network {name!r} has no setting {setting!r}{closest(setting, known)}; "
-                f"it has {', '.join(known)}"
-            )
-        try:
-            readers[setting].validate_python(value, strict=True)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise InvalidInputError(
-                f"`{setting}` of network {name!r}: {reason[0].lower()}{reason[1:]}, got {value!r}"
-            ) from None
-        if setting in _MOST and value is not None and value > _MOST[setting]:
-            raise InvalidInputError(
-                f"`{setting}` of network {name!r} must be at most {_MOST[setting]:,}, got {value}"
-            )
+    check_network(name, settings)
 
 
-@functools.cache
-def _readers(name: str) -> Mapping[str, Any]:
-    """Return what checks the type of each setting; made once, as that takes milliseconds."""
-    from pydantic import TypeAdapter
+def build_table_network(
+    name: str, in_features: int, tasks: Sequence[Task], **settings: Any
+) -> Network:
+    """Return one of `NETWORKS`, as `build_network` does.
 
-    types = get_type_hints(NETWORKS[name].build)
-    return {setting: TypeAdapter(types[setting]) for setting in NETWORKS[name].settings}
-
-
-def _heads(tasks: Sequence[Task], width: int) -> dict[str, nn.Module]:
-    return {task.name: nn.Linear(width, task.output_size) for task in tasks}
-
-
-@dataclass(frozen=True, kw_only=True)
-class MLPSettings:
-    """The layers of an MLP, which every network of a table is made of.
-
-    Args:
-        width: Units of a layer; default 128.
-        depth: Layers; default 2.
-        dropout: Probability of zeroing a unit while training; default 0.1.
-        input_dropout: The same of an input; default 0.
-        embeddings: Of each input, see `NumericEmbeddings`; None (default) for none.
+    Raises:
+        InvalidInputError: As of `build_network`.
     """
-
-    width: int = 128
-    depth: int = 2
-    dropout: float = 0.1
-    input_dropout: float = 0.0
-    embeddings: Embeddings | None = None
-
-    def trunk(self, features: int) -> nn.Sequential:
-        """Return all layers, from a number of inputs."""
-        layers: dict[str, Any] = {
-            "width": self.width, "depth": self.depth, "dropout": self.dropout,
-            "input_dropout": self.input_dropout,
-        }  # fmt: skip
-        if self.embeddings is None:
-            return MLP(features, **layers)
-        vectors = NumericEmbeddings(features, kind=self.embeddings)
-        return nn.Sequential(vectors, MLP(vectors.out_features, **layers))
-
-    def trunks(self, features: int, count: int) -> list[nn.Module]:
-        """Return several trunks."""
-        return [self.trunk(features) for _ in range(count)]
-
-    def stages(self, features: int) -> list[nn.Module]:
-        """Return the layers one by one."""
-        if self.depth < 1:
-            raise InvalidInputError(f"`depth` must be at least 1, got {self.depth}")
-        first, later = self.levels()
-        return [
-            first.trunk(features) if level == 0 else later.trunk(self.width)
-            for level in range(self.depth)
-        ]
-
-    def levels(self) -> tuple[MLPSettings, MLPSettings]:
-        """Return the settings of the first layer, and of one that takes what a layer gave."""
-        first = replace(self, depth=1)
-        return first, replace(first, input_dropout=0.0, embeddings=None)
-
-
-def _of_mlp(build: Callable[..., Network]) -> Callable[..., Network]:
-    """Let what builds a network of `MLPSettings` take their fields by keyword, before its own."""
-    signature = inspect.signature(build)
-    known = [field.name for field in fields(MLPSettings)]
-    layers = inspect.signature(MLPSettings).parameters.values()
-    inputs, tasks, _, *own = signature.parameters.values()
-
-    @functools.wraps(build)
-    def of_settings(features: int, tasks: Sequence[Task], **settings: Any) -> Network:
-        mlp = MLPSettings(**{name: settings.pop(name) for name in known if name in settings})
-        return build(features, tasks, mlp, **settings)
-
-    of_settings.__annotations__ = {**MLPSettings.__annotations__, **build.__annotations__}
-    # what the command line, own networks and `check_settings` look at
-    of_settings.__signature__ = signature.replace(  # type: ignore[attr-defined]
-        parameters=[inputs, tasks, *layers, *own]
-    )
-    return of_settings
-
-
-@_of_mlp
-def _hard(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    shared_depth: int | None = None,
-) -> HardSharing:
-    """The first `shared_depth` blocks are shared, the others each task's own."""
-    trunk = mlp.trunk(features)
-    heads = _heads(tasks, mlp.width)
-    depth = mlp.depth
-    shared = depth if shared_depth is None else shared_depth
-    if not 0 <= shared <= depth:
-        raise InvalidInputError(
-            f"`shared_depth` must lie between 0 and the depth, {depth}, got {shared_depth}"
-        )
-    if shared == depth or len(tasks) == 1:
-        return HardSharing(trunk, heads)
-    blocks = trunk if isinstance(trunk, MLP) else trunk[1]
-    assert isinstance(blocks, MLP)
-    before = [] if blocks is trunk else [trunk[0]]
-    layers = list(blocks)
-    if mlp.input_dropout:
-        before.append(layers.pop(0))
-    first = shared * len(layers) // depth
-    # an empty nn.Sequential passes its inputs on
-    lower, upper = layers[:first], layers[first:]
-    stages = [[*before, *lower], upper] if shared else [[], [*before, *upper]]
-    return HardSharing([nn.Sequential(*stage) for stage in stages], heads, reinitialize=True)
-
-
-@_of_mlp
-def _soft(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    distance: Literal["l2", "trace"] = "l2",
-    strength: float = 1e-3,
-) -> SoftSharing:
-    return SoftSharing(
-        mlp.trunk(features),
-        _heads(tasks, mlp.width),
-        distance=distance,
-        strength=strength,
-    )
-
-
-@_of_mlp
-def _cross_stitch(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    self_weight: float = 0.9,
-) -> CrossStitch:
-    stages = mlp.stages(features)
-    return CrossStitch(stages, _heads(tasks, mlp.width), self_weight=self_weight)
-
-
-@_of_mlp
-def _sluice(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    subspaces: int = 2,
-    self_weight: float = 0.9,
-    strength: float = 0.01,
-) -> Sluice:
-    return Sluice(
-        mlp.stages(features),
-        _heads(tasks, mlp.width),
-        subspaces=subspaces,
-        self_weight=self_weight,
-        strength=strength,
-    )
-
-
-@_of_mlp
-def _mmoe(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    experts: int = 4,
-) -> MMoE:
-    chosen = mlp.trunks(features, experts)
-    return MMoE(chosen, _heads(tasks, mlp.width), gate_features=features)
-
-
-def _level(
-    features: int, tasks: Sequence[Task], mlp: MLPSettings, counts: tuple[int, int]
-) -> Level:
-    shared, own = counts
-    return mlp.trunks(features, shared), {task.name: mlp.trunks(features, own) for task in tasks}
-
-
-@_of_mlp
-def _cgc(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    shared_experts: int = 2,
-    task_experts: int = 1,
-) -> CGC:
-    counts = shared_experts, task_experts
-    shared, own = _level(features, tasks, mlp, counts)
-    return CGC(shared, own, _heads(tasks, mlp.width), gate_features=features)
-
-
-@_of_mlp
-def _ple(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    shared_experts: int = 2,
-    task_experts: int = 1,
-) -> PLE:
-    """Levels of one layer, `depth` of them."""
-    counts = shared_experts, task_experts
-    first, later = mlp.levels()
-    levels = [
-        _level(features, tasks, first, counts)
-        if number == 0
-        else _level(mlp.width, tasks, later, counts)
-        for number in range(mlp.depth)
-    ]
-    widths = [features, *[mlp.width] * (mlp.depth - 1)]
-    return PLE(levels, _heads(tasks, mlp.width), gate_features=widths)
-
-
-@_of_mlp
-def _dselect_k(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    experts: int = 4,
-    selected: int = 2,
-    per_row: bool = False,
-    entropy: float = 1e-6,
-) -> DSelectK:
-    chosen = mlp.trunks(features, experts)
-    return DSelectK(
-        chosen,
-        _heads(tasks, mlp.width),
-        selected=selected,
-        gate_features=features if per_row else None,
-        entropy=entropy,
-    )
-
-
-@_of_mlp
-def _mtan(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-) -> MTAN:
-    stages = mlp.stages(features)
-    example = next(stages[0].parameters()).new_zeros(1, features)
-    return MTAN(stages, _heads(tasks, mlp.width), example=example)
-
-
-@_of_mlp
-def _aitm(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-) -> AITM:
-    """One shared layer, and towers of the others; each task takes from what it is given.
-
-    Where no task is given another one, each takes from the one before it.
-    """
-    first, later = mlp.levels()
-    names = [task.name for task in tasks]
-    given = {task.name: task.given for task in tasks if task.given in names and task.given}
-    towers = {}
-    for name in names:
-        towers[name] = nn.Sequential(
-            *(later.trunk(mlp.width) for _ in range(max(mlp.depth - 1, 1)))
-        )
-    return AITM(
-        first.trunk(features),
-        towers,
-        _heads(tasks, mlp.width),
-        width=mlp.width,
-        before=given or None,
-    )
-
-
-@_of_mlp
-def _branch(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    nodes: int | None = None,
-    anneal_steps: int = 1000,
-    warm_up: int = 100,
-) -> LearningToBranch:
-    return LearningToBranch(
-        mlp.stages(features),
-        _heads(tasks, mlp.width),
-        nodes=nodes,
-        anneal_steps=anneal_steps,
-        warm_up=warm_up,
-    )
-
-
-@_of_mlp
-def _low_rank(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    rank: int = 8,
-    scale: float = 16.0,
-) -> LowRankAdapters:
-    trunk = mlp.trunk(features)
-    return LowRankAdapters(trunk, _heads(tasks, mlp.width), rank=rank, scale=scale)
-
-
-@_of_mlp
-def _pareto_set(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    rank: int = 4,
-    scale: float = 4.0,
-    concentration: float = 1.0,
-) -> ParetoSet:
-    return ParetoSet(
-        mlp.trunk(features),
-        _heads(tasks, mlp.width),
-        rank=rank,
-        scale=scale,
-        concentration=concentration,
-    )
-
-
-@_of_mlp
-def _tabm(
-    features: int,
-    tasks: Sequence[Task],
-    mlp: MLPSettings,
-    *,
-    members: int = 32,
-) -> TabM:
-    return TabM(
-        features,
-        tasks,
-        members=members,
-        width=mlp.width,
-        depth=mlp.depth,
-        dropout=mlp.dropout,
-        input_dropout=mlp.input_dropout,
-        embeddings=mlp.embeddings,
-    )
-
-
-NETWORKS: Mapping[str, TableNetwork] = MappingProxyType(
-    {
-        "hard": TableNetwork(HardSharing, "one trunk for all tasks, a head for each", _hard),
-        "soft": TableNetwork(SoftSharing, "a trunk for each task, drawn to the others", _soft),
-        "cross-stitch": TableNetwork(
-            CrossStitch, "a trunk for each task, mixed after every layer", _cross_stitch
-        ),
-        "sluice": TableNetwork(
-            Sluice, "cross-stitch between halves of layers, and skipped layers", _sluice
-        ),
-        "mmoe": TableNetwork(MMoE, "shared experts, weighed by each task for each row", _mmoe),
-        "cgc": TableNetwork(CGC, "shared experts, and experts of each task's own", _cgc),
-        "ple": TableNetwork(PLE, "levels of shared and own experts", _ple),
-        "dselect-k": TableNetwork(
-            DSelectK, "shared experts, of which each task chooses few", _dselect_k
-        ),
-        "mtan": TableNetwork(MTAN, "one trunk, to whose layers each task attends", _mtan),
-        "aitm": TableNetwork(AITM, "towers, each of which takes from the task before", _aitm),
-        "branch": TableNetwork(
-            LearningToBranch, "a tree of layers, whose branches are learned", _branch
-        ),
-        "low-rank": TableNetwork(
-            LowRankAdapters, "one trunk, which each task changes by low rank", _low_rank
-        ),
-        "pareto-set": TableNetwork(
-            ParetoSet, "all trade-offs in one trunk: choose a preference to predict", _pareto_set
-        ),
-        "tabm": TableNetwork(TabM, "an ensemble of MLPs that share most weights", _tabm),
-    }
-)
-"""The networks that a table can be trained with, by the name that the command line knows."""
+    check_settings(name, settings)
+    return build_network(name, in_features, tasks, **settings)

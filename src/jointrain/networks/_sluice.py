@@ -13,6 +13,8 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks._heads import described
 from jointrain.networks._network import Network, Part
 from jointrain.networks._stages import Trunk, copies, cut
+from jointrain.networks._table_settings import Count, MLPSettings
+from jointrain.task import Task
 
 
 class Sluice(Network):
@@ -60,6 +62,9 @@ class Sluice(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "sluice"
+    summary = "cross-stitch between halves of layers, and skipped layers"
+
     def __init__(
         self,
         trunk: Trunk,
@@ -93,6 +98,21 @@ class Sluice(Network):
         share = torch.full((depth,), 0.1 / max(depth - 1, 1))
         share[-1] = 0.9 if depth > 1 else 1.0
         self.skips = nn.ParameterList(nn.Parameter(share.clone()) for _ in heads)
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        subspaces: Count = 2,
+        self_weight: float = 0.9,
+        strength: float = 0.01,
+    ) -> Sluice:
+        """Return one of MLPs."""
+        trunk, heads = mlp.stages(in_features), mlp.heads(tasks)
+        return cls(trunk, heads, subspaces=subspaces, self_weight=self_weight, strength=strength)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return each task's mixture of its mixed activations."""

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._network import Network, Part
 from jointrain.networks._stages import copies
+from jointrain.networks._table_settings import MLPSettings
+from jointrain.task import Task
 
 DISTANCES = ("l2", "trace")
 
@@ -62,6 +64,9 @@ class SoftSharing(Network):
         0.0
     """
 
+    name = "soft"
+    summary = "a trunk for each task, drawn to the others"
+
     def __init__(
         self,
         trunk: nn.Module | Mapping[str, nn.Module],
@@ -97,6 +102,20 @@ class SoftSharing(Network):
                     f"parameter {example!r}: {_shapes(other).get(example)} against "
                     f"{first.get(example)}; soft sharing needs trunks of one form"
                 )
+
+    @classmethod
+    def for_table(
+        cls,
+        in_features: int,
+        tasks: Sequence[Task],
+        mlp: MLPSettings,
+        *,
+        distance: Literal["l2", "trace"] = "l2",
+        strength: float = 1e-3,
+    ) -> SoftSharing:
+        """Return one of MLPs."""
+        trunk, heads = mlp.trunk(in_features), mlp.heads(tasks)
+        return cls(trunk, heads, distance=distance, strength=strength)
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what each task's trunk gives."""

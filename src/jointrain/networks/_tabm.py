@@ -12,6 +12,7 @@ from jointrain.errors import InvalidInputError
 from jointrain.networks._dropout import Dropout
 from jointrain.networks._network import Network, Part
 from jointrain.networks._numeric_embeddings import embedding
+from jointrain.networks._table_settings import Count, MLPSettings
 from jointrain.task import Task
 
 
@@ -85,6 +86,9 @@ class TabM(Network):
         {'a': (5, 1), 'b': (5, 3)}
     """
 
+    name = "tabm"
+    summary = "an ensemble of MLPs that share most weights"
+
     def __init__(
         self,
         in_features: int,
@@ -123,6 +127,13 @@ class TabM(Network):
         self.trunk: nn.Module = (
             nn.Sequential(Dropout(input_dropout), backbone) if input_dropout else backbone
         )
+
+    @classmethod
+    def for_table(
+        cls, in_features: int, tasks: Sequence[Task], mlp: MLPSettings, *, members: Count = 32
+    ) -> TabM:
+        """Return one of MLPs."""
+        return cls(in_features, tasks, members=members, **vars(mlp))
 
     def features(self, inputs: Any, tasks: Sequence[str]) -> dict[str, Any]:
         """Return what the members give, [b, k, width]."""
