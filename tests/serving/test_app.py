@@ -5,6 +5,7 @@ import io
 import json
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from jointrain.data import Column, ColumnReading
@@ -242,6 +243,53 @@ def test_compressed_arrow_is_refused(client):
     headers = {"content-type": "application/vnd.apache.arrow.stream"}
     [fault] = faults(client.post("/predict", content=stream, headers=headers))
     assert "compressed" in fault["msg"]
+
+
+def test_an_arrow_file_is_refused(client):
+    """It may be compressed, too, and is read batch by batch."""
+    headers = {"content-type": "application/vnd.apache.arrow.stream"}
+    for compression in ("uncompressed", "zstd"):
+        file = table().write_ipc(None, compression=compression).getvalue()
+        [fault] = faults(client.post("/predict", content=file, headers=headers))
+        assert "is an Arrow file; send an Arrow stream" in fault["msg"]
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_text_that_rows_name_many_times_counts_each_time(listed):
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 9, "int32"), ["z" * 500])
+    if listed:
+        text = pa.ListArray.from_arrays(pa.array([0, 9], "int32"), text)
+    rows = table().head(1 if listed else 9).to_arrow()
+    body = io.BytesIO()
+    with pa.ipc.new_stream(body, rows.append_column("more", text).schema) as stream:
+        stream.write_table(rows.append_column("more", text))
+    headers = {"content-type": "application/vnd.apache.arrow.stream"}
+    for megabytes, taken in ((0.01, True), (0.004, False)):
+        app = make_app(TableService(model(), limits=Limits(megabytes=megabytes)))
+        answer = TestClient(app).post("/predict", content=body.getvalue(), headers=headers)
+        assert answer.is_success == taken, answer.text
+        assert taken or "over all rows, and at most 4,000 are taken" in faults(answer)[0]["msg"]
+
+
+def test_faults_in_every_cell_are_told_of_the_first_rows(client):
+    bad = [{"town": 3} for _ in range(3000)]
+    found = faults(client.post("/predict", json={"rows": [*rows(2), *bad]}))
+    assert len(found) == 10
+    assert {fault["loc"][2] for fault in found} >= {2, 3}
+    assert found[0]["msg"].startswith("row 3, column ")
+
+
+@pytest.mark.parametrize(
+    "name, expected", [("1" * 40, "1" * 40), ("-7", "-7"), ("0.5", "0.5"), ("NaN", None)]
+)
+def test_ids_that_are_numbers_come_back_as_they_are(name, expected):
+    client = TestClient(make_app(TableService(model(), {"id": "name"})))
+    body = json.dumps({"rows": [{**rows(1)[0], "name": "NAME"}]}).replace('"NAME"', name)
+    answer = client.post("/predict", content=body, headers={"content-type": "application/json"})
+    if expected is None:
+        assert "column 'name' holds nan in row 1" in faults(answer)[0]["msg"]
+    else:
+        assert answer.json()["predictions"][0]["name"] == expected
 
 
 def test_limits_of_size_and_rows():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -57,6 +58,7 @@ class RowReader:
         names: A further column that is kept, such as that of names.
         options: How CSV is written, where not as the table of training was.
         most_rows: In a request.
+        most_bytes: Of the text in an Arrow stream, which may name one text many times.
     """
 
     def __init__(
@@ -65,14 +67,19 @@ class RowReader:
         names: str | None,
         options: ReadingOptions,
         most_rows: int,
+        most_bytes: int,
     ) -> None:
         self.columns = model.columns
         self.readings = readings(model)
         self.kept = names
         self.options = options
         self.most_rows = most_rows
-        self.body_type = body_type(row_type(model), most_rows)
+        self.most_bytes = most_bytes
+        row = row_type(model)
+        self.body_type = body_type(row, most_rows)
         self._adapter = TypeAdapter(self.body_type)
+        # a fault in each cell of many rows would take seconds to be told
+        self._fast = TypeAdapter(body_type(row, most_rows, fail_fast=True))
 
     def read(self, body: bytes, kind: str) -> tuple[RawTable, list[str]]:
         """Return the table in a body, and the names of all columns that the rows have.
@@ -115,19 +122,30 @@ class RowReader:
     def _from_arrow(self, body: bytes) -> RawTable:
         if not body:
             raise InvalidInputError(f"{WHERE} is empty; send an Arrow stream")
+        if body.startswith(b"ARROW1"):
+            raise InvalidInputError(f"{WHERE} is an Arrow file; send an Arrow stream")
         refuse_compressed(body)
         self._check_rows(_rows_of_stream(body))
         frame = read_arrow(body, WHERE, parquet=False)
         _check_width(frame.width)
+        size = sum(map(_text_size, frame))
+        if size > self.most_bytes:
+            raise InvalidInputError(
+                f"the text of {WHERE} has {size:,} bytes over all rows, and at most "
+                f"{self.most_bytes:,} are taken; send fewer rows at a time"
+            )
         return RawTable(frame, is_text=False, where=WHERE)
 
     def _from_json(self, body: bytes) -> tuple[RawTable, list[str]]:
         try:
-            rows: list[dict[str, Any]] = self._adapter.validate_json(body)["rows"]
+            rows: list[dict[str, Any]] = self._fast.validate_json(body)["rows"]
         except ValidationError as error:
-            if any(one["type"] == "too_long" for one in error.errors(include_input=False)):
+            told = error.errors(include_input=False)
+            if any(one["type"] == "too_long" for one in told):
                 self._refuse_more(f"more than {self.most_rows}")
-            raise RowsError(_details(error)) from None
+            faulty = [int(one["loc"][1]) for one in told if len(one["loc"]) > 1]
+            found = self._details_from(body, min(faulty), error) if faulty else _details(error)
+            raise RowsError(found) from None
         _refuse_twice(body, rows)
         names = list(dict.fromkeys(name for row in rows for name in row))
         _check_width(len(names))
@@ -136,9 +154,33 @@ class RowReader:
             for column in self.columns
         ]
         if self.kept is not None and self.kept in names and self.kept not in self.readings:
-            kept = [row.get(self.kept) for row in rows]
-            series.append(pl.Series(self.kept, [_plain(value) for value in kept], dtype=pl.String))
+            kept = [_plain(self.kept, place, row.get(self.kept)) for place, row in enumerate(rows)]
+            series.append(pl.Series(self.kept, kept, dtype=pl.String))
         return RawTable(pl.DataFrame(series), is_text=False, where=WHERE), names
+
+    def _details_from(
+        self, body: bytes, first: int, error: ValidationError
+    ) -> list[dict[str, Any]]:
+        """Return what is wrong with a row (from 0), as `error` tells, and with some after it."""
+        try:
+            whole = json.loads(body)
+            whole["rows"] = whole["rows"][first : first + _MOST_ERRORS]
+            self._adapter.validate_json(json.dumps(whole))
+        except ValidationError as again:
+            return _details(again, first)
+        except (ValueError, RecursionError):  # numbers that are too long for Python, or depth
+            pass
+        return _details(error)
+
+
+def _text_size(column: pl.Series) -> int:
+    """Return how many bytes the text of a column has, each row's counted."""
+    dtype = column.dtype
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _text_size(column.explode())
+    if isinstance(dtype, pl.Enum | pl.Categorical):
+        return int(column.cast(pl.Categorical).cat.len_bytes().sum())
+    return int(column.str.len_bytes().sum()) if dtype == pl.String else 0
 
 
 def _rows_of_stream(body: bytes) -> int:
@@ -186,9 +228,15 @@ def _check_width(width: int) -> None:
         )
 
 
-def _plain(value: Any) -> str | None:
-    """Return the value of the column that comes back, as text."""
-    if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
+def _plain(name: str, place: int, value: Any) -> str | None:
+    """Return the value of the column that comes back, as text; its row is from 0."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise InvalidInputError(
+            f"column {name!r} holds {value} in row {place + 1}; give text or a finite number"
+        )
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if value is None or isinstance(value, float):
         return _text(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
@@ -218,14 +266,16 @@ def _text(value: Any) -> str | None:
     return str(number_text(pl.Series([value]))[0])
 
 
-def _details(error: ValidationError) -> list[dict[str, Any]]:
+def _details(error: ValidationError, first: int = 0) -> list[dict[str, Any]]:
+    """Return what is wrong, of rows that are counted from `first` on."""
     found: dict[tuple[Any, ...], dict[str, Any]] = {}
     for one in error.errors(include_url=False, include_context=False, include_input=False):
         # of a choice of types, each is an error of its own
         loc = one["loc"][:3]
         place = ""
         if len(loc) > 1:
-            place = f"row {int(loc[1]) + 1}"
+            loc = (loc[0], int(loc[1]) + first, *loc[2:])
+            place = f"row {loc[1] + 1}"
         if len(loc) > 2:
             place += f", column {loc[2]!r}"
         message = one["msg"]

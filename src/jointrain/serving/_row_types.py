@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired
 
 import polars as pl
-from pydantic import AfterValidator, ConfigDict, Field, StrictBool, StrictStr
+from pydantic import AfterValidator, ConfigDict, FailFast, Field, StrictBool, StrictStr
 from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
@@ -48,10 +48,10 @@ def readings(model: TableModel | BlendedModel) -> dict[str, ColumnReading]:
     }
 
 
-def body_type(row: Any, most_rows: int) -> Any:
-    """Return the type of a request's body in JSON."""
+def body_type(row: Any, most_rows: int, *, fail_fast: bool = False) -> Any:
+    """Return the type of a request's body in JSON, which may be checked up to a faulty row only."""
     rows = Annotated[list[row], Field(min_length=1, max_length=most_rows)]
-    return _dict_type("Rows", {"rows": rows})
+    return _dict_type("Rows", {"rows": Annotated[rows, FailFast()] if fail_fast else rows})
 
 
 def row_type(model: TableModel | BlendedModel) -> Any:

@@ -106,7 +106,9 @@ class TableService:
         self.limits = limits or Limits()
         self.name = name
         self._names = self.bundle_notes.get("id")
-        self.reader = RowReader(self.model, self._names, self.options, self.limits.rows)
+        self.reader = RowReader(
+            self.model, self._names, self.options, self.limits.rows, self.limits.bytes
+        )
         self._without_intervals: InvalidInputError | None = None
         self.example = self._example()
         plain, predicted = self._predicted_example()
