@@ -88,3 +88,15 @@ def test_one_row_against_another_table_as_json(bundle, capsys):
     for output in told["outputs"]:
         total = output["base"] + sum(output["contributions"][0])
         assert total == pytest.approx(output["predictions"][0], abs=1e-9)
+
+
+@pytest.mark.integration
+def test_an_id_that_is_called_as_a_column_of_the_lines_is_kept(bundle, capsys):
+    pytest.importorskip("shap", reason="the package shap is not installed")
+    named = table().with_columns(row=pl.Series([f"r{i}" for i in range(60)]))
+    named.write_csv("named.csv")
+    save_bundle(model(), "with-id", notes={"id": "row"})
+    assert run(["explain", "with-id", "named.csv", "--rows", "2", "--out", "e.csv"]) == 0
+    lines = pl.read_csv("e.csv")
+    assert lines.columns[:2] == ["row of the table", "row"]
+    assert set(zip(lines["row"], lines["row of the table"], strict=True)) == {(1, "r0"), (2, "r1")}

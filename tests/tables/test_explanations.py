@@ -104,6 +104,13 @@ def test_a_number_below_one_is_refused(options, what):
         explain(Model(), table(3), **options)
 
 
+def test_rows_of_which_shap_would_take_neighbours_for_equal_are_refused():
+    with pytest.raises(InvalidInputError, match="100,000 rows with those of the background"):
+        _Values(pl.DataFrame({"a": np.arange(100_000)}))
+    codes = _Values(pl.DataFrame({"a": np.arange(99_999)})).codes[:, 0]
+    assert not np.isclose(codes[1:], codes[:-1]).any()
+
+
 def test_without_shap_one_line_says_so(monkeypatch):
     monkeypatch.setattr("jointrain.tables._explanations.find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[explain\]'"):

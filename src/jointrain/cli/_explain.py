@@ -98,6 +98,8 @@ def explain(
     lines = found.to_frame()
     kept = kept_columns(raw, opened.description["notes"].get("id"), [])
     if kept.width:
+        # an id may be called as a column of the lines
+        kept = kept.rename({name: f"{name} of the table" for name in kept.columns if name in lines})
         lines = with_kept(lines, kept[(lines["row"] - 1).to_list()])
     made = write_table(lines, out, replace=force)
     if out != "-" and not json_output:

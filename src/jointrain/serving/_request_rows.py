@@ -274,8 +274,9 @@ def _details(error: ValidationError, first: int = 0) -> list[dict[str, Any]]:
         loc = one["loc"][:3]
         place = ""
         if len(loc) > 1:
-            loc = (loc[0], int(loc[1]) + first, *loc[2:])
-            place = f"row {loc[1] + 1}"
+            row = int(loc[1]) + first
+            loc = (loc[0], row, *loc[2:])
+            place = f"row {row + 1}"
         if len(loc) > 2:
             place += f", column {loc[2]!r}"
         message = one["msg"]

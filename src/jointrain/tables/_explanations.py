@@ -25,6 +25,9 @@ EXACT_COLUMNS = 8
 _PREDICTED_ROWS = 20_000
 """Rows that are predicted at a time."""
 
+_MOST_ROWS = 100_000
+"""Explained rows and background: shap takes larger codes of cells for equal (``np.isclose``)."""
+
 _MOST_CELLS = 50_000_000
 """Of the rows that shap makes for one order, as double numbers: 400 MB."""
 
@@ -241,6 +244,11 @@ class _Values:
     """
 
     def __init__(self, table: pl.DataFrame) -> None:
+        if len(table) >= _MOST_ROWS:
+            raise InvalidInputError(
+                f"{len(table):,} rows with those of the background are too many at a time, fewer "
+                f"than {_MOST_ROWS:,} are explained; give smaller `rows` (--rows)"
+            )
         rows = pl.Series(range(len(table)))
         first = pl.col("row").min().over("value")
         codes = [
