@@ -59,11 +59,19 @@ def open_table_bundle(path: Path, factory: list[str] | None) -> TableBundle:
     )
 
 
-def raw_table(table: str, options: ReadingOptions, notes: Mapping[str, Any]) -> RawTable:
+def as_written(
+    options: ReadingOptions, model: TableModel | BlendedModel, notes: Mapping[str, Any]
+) -> ReadingOptions:
+    """Return how a file is written that a model's schema reads, as training's if not said."""
+    read = with_kept_reading(options, notes)
+    return read if model.schema is None else model.schema.quoted_words(read)
+
+
+def raw_table(table: str, options: ReadingOptions, opened: TableBundle) -> RawTable:
     """Read a table's file as that of training was, where nothing else is said."""
     from jointrain.data import read_raw
 
-    raw = read_raw(table, with_kept_reading(options, notes))
+    raw = read_raw(table, as_written(options, opened.model, opened.description["notes"]))
     for note in raw.notes:
         say(f"note: {note}")
     return raw

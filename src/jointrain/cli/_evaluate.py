@@ -70,6 +70,7 @@ def evaluate(
     longer as good as promised, by a test that may be made every week. The rows must be new ones.
     """
     from jointrain.data import is_streamed
+    from jointrain.tables import for_read_rows
 
     opened = open_table_bundle(bundle, factory)
     model, reported = opened.model, opened.description["metrics"]
@@ -85,15 +86,16 @@ def evaluate(
             raise InvalidInputError(
                 "--history takes a table that fits into memory; give one file, such as a week's"
             )
-        files = opened_files(table, model, options, notes)
+        files, model = opened_files(table, model, options, notes)
         where, rows_read = files.where, files.rows
         weight = _weight_among(files.schema, notes)
         metrics = streamed_metrics(model, files, weight).values
         found = measure(model, sample_of(files, model, weight), weight, notes, kept)
         found.metrics = metrics
     else:
-        raw = raw_table(table, options, notes)
+        raw = raw_table(table, options, opened)
         frame = _frame(model, raw, options, notes)
+        model = for_read_rows(model)
         where, rows_read = raw.where, len(frame)
         weight = _weight_among(frame.columns, notes)
         found = measure(model, frame, weight, notes, kept)

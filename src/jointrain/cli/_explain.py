@@ -62,7 +62,7 @@ def explain(
     is written in another way. Needs jointrain[explain].
     """
     from jointrain.data import kept_columns, with_kept, write_table
-    from jointrain.tables import explain as explain_rows
+    from jointrain.tables import explain as explain_rows, for_read_rows
 
     _check_where(out, json_output, force)
     opened = open_table_bundle(bundle, factory)
@@ -72,7 +72,7 @@ def explain(
         others = read_for(opened.model, _raw(background, options, opened), options)
     with progress_bar("explaining rows") as advance:
         found = explain_rows(
-            opened.model,
+            for_read_rows(opened.model),
             frame,
             others,
             rows=rows,
@@ -129,7 +129,7 @@ def _raw(table: str, options: ReadingOptions, opened: TableBundle) -> RawTable:
         raise InvalidInputError(
             f"{table} is a folder or a pattern of files; name one file with the rows to explain"
         )
-    return raw_table(table, options, opened.description["notes"])
+    return raw_table(table, options, opened)
 
 
 def _print(found: Explanations) -> None:

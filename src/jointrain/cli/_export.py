@@ -79,7 +79,9 @@ def export(
     if frame is None:
         return
     from jointrain.exporting import compare_exported
+    from jointrain.tables import for_read_rows
 
+    opened = opened._replace(model=for_read_rows(opened.model))
     found = compare_exported(opened.model, out, inputs, frame)
     rows = [
         [
@@ -110,7 +112,7 @@ def _checked_table(
 
     model = opened.model
     tasks = model.predicted_tasks
-    raw = raw_table(table, options, opened.description["notes"])
+    raw = raw_table(table, options, opened)
     others = [name for task in tasks for name in task.target_columns]
     if quantize is None:
         others = []

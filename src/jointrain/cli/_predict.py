@@ -95,7 +95,7 @@ def predict(
             columns = list(dict.fromkeys([name, *columns]))
         parts = streamed_predictions(model, files, columns, intervals)
     else:
-        raw = raw_table(table, options, notes)
+        raw = raw_table(table, options, opened)
         parts = whole_predictions(opened, raw, options, columns, intervals)
     counted = Counted(formulas_escaped(part) if escape_formulas else part for part in parts)
     if files is None:

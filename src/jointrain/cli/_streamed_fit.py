@@ -174,13 +174,13 @@ def add_streamed_importance(
         What was added; None if nothing was.
     """
     from jointrain.bundle import add_notes
-    from jointrain.tables import column_importance
+    from jointrain.tables import column_importance, for_read_rows
 
     validation = table.validation
     with skippable("column importance"):
         if validation is None:
             raise InvalidInputError("no row was kept for validation")
-        found: dict[str, Any] = column_importance(model, validation.frame).to_json()
+        found: dict[str, Any] = column_importance(for_read_rows(model), validation.frame).to_json()
         add_notes(bundle, {"importance": found})
         return found
     return None

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from jointrain.cli._bundle_opening import say_all
+from jointrain.cli._bundle_opening import as_written, say_all
 from jointrain.cli._printing import progress_bar
-from jointrain.cli._reading import with_kept_reading
 from jointrain.errors import InvalidInputError
 from jointrain.system.terminal_streams import say
 
@@ -122,6 +121,7 @@ def _raw_predictions(
     """
     from jointrain.data import kept_columns, with_kept
     from jointrain.tables import (
+        for_read_rows,
         read_as_trained,
         reading_notes,
         total_notes,
@@ -130,6 +130,7 @@ def _raw_predictions(
     )
 
     model, notes = opened.model, opened.description["notes"]
+    predicting = for_read_rows(model)
     name = notes.get("id")
     unseen, last, unused, first = Counter[str](), list[str](), list[str](), True
     for raw in parts:
@@ -147,7 +148,7 @@ def _raw_predictions(
         for start in range(0, len(frame), _ROWS_AT_ONCE):
             rows = frame.slice(start, _ROWS_AT_ONCE)
             try:
-                predictions = model.predict_table(rows, intervals)
+                predictions = predicting.predict_table(rows, intervals)
             except InvalidInputError as error:
                 raise _located(error, raw, start) from None
             yield with_kept(predictions, kept.slice(start, _ROWS_AT_ONCE))
@@ -217,9 +218,9 @@ def files_in_parts(
     """
     from jointrain.data import is_streamed, large_table, table_files
 
-    read = with_kept_reading(options, notes)
+    read = as_written(options, model, notes)
     if model.schema is None:  # an old bundle: parts could be read in different ways
-        return opened_files(source, model, options, notes) if is_streamed(source) else None
+        return opened_files(source, model, options, notes)[0] if is_streamed(source) else None
     return table_files(source, read) if is_streamed(source) else large_table(source, read)
 
 
@@ -228,8 +229,13 @@ def opened_files(
     model: TableModel | BlendedModel,
     options: ReadingOptions,
     notes: Mapping[str, Any],
-) -> TableFiles:
-    """Return the files of a table, read as that of training was, where nothing else is said."""
-    from jointrain.data import read_files
+) -> tuple[TableFiles, TableModel | BlendedModel]:
+    """Return the files of a table, read as that of training was, and the model for them."""
+    from jointrain.data import TableFiles, TableSchema, table_files
+    from jointrain.tables import for_read_rows
 
-    return read_files(source, model.schema, with_kept_reading(options, notes))
+    files = table_files(source, as_written(options, model, notes))
+    if isinstance(files, TableFiles):
+        return files, model
+    schema = model.schema or TableSchema()
+    return files.as_parquet(schema.with_options(options)), for_read_rows(model)

@@ -69,7 +69,6 @@ from jointrain.data.streaming import (
     is_streamed,
     large_table,
     part_weights,
-    read_files,
     table_files,
 )
 
@@ -140,7 +139,6 @@ __all__ = [
     "query_numbers",
     "read_arrow",
     "read_bounds",
-    "read_files",
     "read_raw",
     "read_row_weights",
     "read_separated",

@@ -105,6 +105,23 @@ class TableSchema:
         """Return a schema for tables whose lists `lists_as_bags` has joined already."""
         return TableSchema({name: replace(r, lists=False) for name, r in self.columns.items()})
 
+    def after_reading(self) -> TableSchema:
+        """Return a schema for tables that this one has read: a word left in text was in quotes."""
+        return TableSchema(
+            {
+                name: replace(r, missing=()) if r.kind == "text" else r
+                for name, r in self.columns.items()
+            }
+        )
+
+    def quoted_words(self, options: ReadingOptions) -> ReadingOptions:
+        """Return options for reading a file as it is written, with all words of the schema.
+
+        Without quotes they mean a missing value, so that it has to be known which are in quotes.
+        """
+        words = [word for reading in self.columns.values() for word in reading.missing]
+        return replace(options, missing=tuple(dict.fromkeys([*(options.missing or ()), *words])))
+
     def with_options(self, options: ReadingOptions) -> TableSchema:
         """Return a schema for a table that is written in another way, as `options` say."""
         columns = {}

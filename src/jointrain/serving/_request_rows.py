@@ -72,7 +72,7 @@ class RowReader:
         self.columns = model.columns
         self.readings = readings(model)
         self.kept = names
-        self.options = options
+        self.options = options if model.schema is None else model.schema.quoted_words(options)
         self.most_rows = most_rows
         self.most_bytes = most_bytes
         row = row_type(model)

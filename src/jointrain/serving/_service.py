@@ -18,6 +18,7 @@ from jointrain.system.text_pairs import numbers_by_name
 from jointrain.tables import (
     BlendedModel,
     TableModel,
+    for_read_rows,
     in_double,
     interval_notes,
     read_as_trained,
@@ -166,7 +167,7 @@ class TableService:
         frame = self._typed(asked)
         any_unseen = bool(model.encoder.unseen(frame))
         features = frame.select([column.name for column in model.columns])
-        predictions = model.predict_table(features, coverage)
+        predictions = for_read_rows(model).predict_table(features, coverage)
         preferring = shares is not None
         said = interval_notes(model, coverage, self.bundle_notes, preferring=preferring)
         answers, start = [], 0

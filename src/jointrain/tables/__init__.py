@@ -24,6 +24,7 @@ from jointrain.tables._partial_fit import PartialFit
 from jointrain.tables._promised_losses import ERROR, Promise, PromiseTest, row_losses
 from jointrain.tables._row_sample import sample_rows
 from jointrain.tables._rows_as_trained import (
+    for_read_rows,
     in_double,
     interval_notes,
     read_as_trained,
@@ -87,6 +88,7 @@ __all__ = [
     "fit_table",
     "fold_jobs",
     "fold_runs",
+    "for_read_rows",
     "held_out_constants",
     "in_double",
     "interval_notes",

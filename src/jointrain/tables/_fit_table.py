@@ -141,7 +141,8 @@ def fit_seen_and_unseen(
     else:
         _check_start(start, table, recipe)
         encoder, scaling = start.encoder, start.scaling
-        inputs = encoded_features(start, table.frame if sparse is None else sparse)
+        own = replace(start, schema=start.schema and start.schema.after_reading())
+        inputs = encoded_features(own, table.frame if sparse is None else sparse)
         if recipe.ensemble is None:
             recipe = replace(recipe, ensemble=len(start.parts) // len(recipe.groups(names)))
     data = make_data(inputs, labels, tasks, scaling, weights, encoder.code_columns)

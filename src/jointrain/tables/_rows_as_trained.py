@@ -60,6 +60,16 @@ def read_as_trained(
     return type_raw(raw, options, schema)
 
 
+def for_read_rows(model: AnyTableModel) -> AnyTableModel:
+    """Return a model for tables that `read_as_trained` or `TextFiles.as_parquet` gave.
+
+    What means a missing value is one there already; text that looks like it was in quotes.
+    """
+    if model.schema is None:
+        return model
+    return replace(model, schema=model.schema.after_reading())
+
+
 def reading_notes(model: AnyTableModel) -> list[str]:
     """Return what is to be said of how a table is read for a model, a sentence each."""
     return [f"note: {_OLDER}"] if model.schema is None else []

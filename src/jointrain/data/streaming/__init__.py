@@ -9,7 +9,6 @@ from jointrain.data.streaming._table_files import Piece, TableFiles
 from jointrain.data.streaming._table_sources import (
     is_streamed,
     large_table,
-    read_files,
     table_files,
 )
 from jointrain.data.streaming._text_files import TextFiles
@@ -27,6 +26,5 @@ __all__ = [
     "is_streamed",
     "large_table",
     "part_weights",
-    "read_files",
     "table_files",
 ]

@@ -9,7 +9,6 @@ from typing import Any
 
 from jointrain.data._compression import packing_of
 from jointrain.data._raw_table import ReadingOptions
-from jointrain.data._table_schema import TableSchema
 from jointrain.data._table_source import (
     HEAD_BYTES,
     PACKINGS,
@@ -125,27 +124,6 @@ def _paths(source: str | Path | Sequence[str | Path]) -> tuple[list[Path], Path 
     if not paths:
         raise InvalidInputError("there is no file to read; name at least one")
     return paths, base
-
-
-def read_files(
-    source: Any, schema: TableSchema | None, options: ReadingOptions | None = None
-) -> TableFiles:
-    """Return the files of a table whose columns are read as those of another one were.
-
-    Args:
-        source: As for `table_files`.
-        schema: How columns are read, such as `TableModel.schema`; those of Parquet files keep their
-            types.
-        options: How text files are written.
-
-    Raises:
-        InvalidInputError: As in `table_files`; or a cell is not what its column must hold.
-    """
-    files = table_files(source, options)
-    if isinstance(files, TableFiles):
-        return files
-    schema = schema or TableSchema()
-    return files.as_parquet(schema if options is None else schema.with_options(options))
 
 
 def _in_folder(folder: Path) -> list[Path]:
