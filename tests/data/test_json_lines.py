@@ -51,6 +51,30 @@ def test_text_and_numbers_under_one_key_get_a_note(tmp_path):
     assert note.endswith("--column NAME=number reads numbers")
 
 
+@pytest.mark.parametrize("spelled", ['"gr\\u00f6\\u00dfe" :', '"größe":', '"gr\\u00F6ße":'])
+def test_a_note_of_text_and_numbers_whichever_way_the_key_is_written(tmp_path, spelled):
+    table = raw(tmp_path, '{"größe": "n/a"}\n{' + spelled + " 7}\n")
+    assert "which are read as text: 'größe'" in table.notes[0]
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_true_among_numbers_is_refused(tmp_path, name):
+    rows = ['{"a": 2, "b": true}', '{"a": true, "b": false}']
+    text = "\n".join(rows) if name == "t.jsonl" else f"[{', '.join(rows)}]"
+    message = "key 'a' of .* is a number in .* 1 and true or false in .* 2; give it values of one"
+    with pytest.raises(InvalidInputError, match=message):
+        raw(tmp_path, text, name)
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.json"])
+def test_columns_are_in_the_order_in_which_keys_first_occur(tmp_path, name):
+    names = [f"k{(7 * i) % 100}" for i in range(100)]
+    rows = [dict.fromkeys(names[:60], 1), dict.fromkeys(reversed(names), 2)]
+    rows = [json.dumps(row) for row in rows]
+    text = "\n".join(rows) if name == "t.jsonl" else f"[{', '.join(rows)}]"
+    assert raw(tmp_path, text, name).frame.columns == [*names[:60], *reversed(names[60:])]
+
+
 @pytest.mark.parametrize(
     "text, message",
     [

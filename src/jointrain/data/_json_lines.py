@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from itertools import accumulate
 from typing import Any, NoReturn
 
@@ -60,10 +61,26 @@ def read_json(data: bytes, where: str, options: ReadingOptions) -> RawTable:
             frame = pl.read_ndjson(data, infer_schema_length=None)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         _refuse(data, where, str(error).splitlines()[0], is_list=is_list)
-    _refuse_unclear(data, where, is_list=is_list)
+    text = data.decode(errors="replace")
+    lines = pl.Series([text] if is_list else text.split("\n"))
+    keys = lines.str.extract_all(_KEY)
+    _refuse_unclear(data, where, lines, keys, is_list=is_list)
+    spellings = _spellings(keys)
+    # of more than some 30 keys, Polars gives the columns in another order in each process
+    there = dict.fromkeys(frame.columns)
+    frame = frame.select([name for name in dict.fromkeys([*spellings, *there]) if name in there])
     check_names(frame.columns, where)
+
+    def holds(name: str, values: bytes) -> bool:
+        key = b"|".join(re.escape(one) for one in spellings.get(name, ()))
+        return re.search(b"(?:%b)(?:%b)" % (key, values), data) is not None
+
+    numbers = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
+    truths = {name for name in numbers if holds(name, rb"\s*(?:true|false)")}
+    if truths:
+        _refuse_mixed(data, where, truths, is_list=is_list)
     texts = [name for name, dtype in frame.schema.items() if dtype == pl.String]
-    mixed = [name for name in texts if _holds_bare_values(data, name)]
+    mixed = [name for name in texts if holds(name, rb"\s*(?:[-\d\[{]|true|false)")]
     if mixed:
         shown = ", ".join(map(repr, mixed))
         notes += (
@@ -109,7 +126,18 @@ def _too_deep(where: str, place: str = "") -> InvalidInputError:
     )
 
 
-def _refuse_unclear(data: bytes, where: str, *, is_list: bool) -> None:
+def _spellings(keys: pl.Series) -> dict[str, list[bytes]]:
+    """Return how each key is written in the file, colon included, in the order of the keys."""
+    found: dict[str, list[bytes]] = {}
+    for written in keys.explode().drop_nulls().unique(maintain_order=True):
+        with suppress(ValueError):  # what only looks like a key
+            found.setdefault(json.loads(written[:-1]), []).append(written.encode())
+    return found
+
+
+def _refuse_unclear(
+    data: bytes, where: str, lines: pl.Series, keys: pl.Series, *, is_list: bool
+) -> None:
     """Refuse keys that a row holds twice, and halves of letters: Polars takes one, and drops them.
 
     Raises:
@@ -121,8 +149,6 @@ def _refuse_unclear(data: bytes, where: str, *, is_list: bool) -> None:
         )
     else:
         # in Python, each line would take three times as long as Polars takes to read it
-        lines = pl.Series(data.decode(errors="replace").split("\n"))
-        keys = lines.str.extract_all(_KEY)
         doubtful = (keys.list.n_unique() != keys.list.len()) | lines.str.contains(_ODD)
         numbers = doubtful.arg_true().to_list()
         faults = (
@@ -146,19 +172,35 @@ def json_fault(pairs: list[tuple[str, Any]]) -> str | None:
     return None
 
 
-def _holds_bare_values(data: bytes, name: str) -> bool:
-    key = re.escape(json.dumps(name, ensure_ascii=False).encode())
-    return re.search(key + rb"\s*:\s*(?:[-\d\[{]|true|false)", data) is not None
-
-
 def _refuse(data: bytes, where: str, reason: str, *, is_list: bool) -> NoReturn:
     """Find what can't be read, and raise."""
     refuse_not_utf8(data, where)
+    _refuse_mixed(data, where, None, is_list=is_list)
+    text = data.decode(errors="replace")
+    lines = pl.Series([text] if is_list else text.split("\n"))
+    _refuse_unclear(data, where, lines, lines.str.extract_all(_KEY), is_list=is_list)
+    raise InvalidInputError(f"{where} can't be read: {reason}; mend the file")
+
+
+def _refuse_mixed(data: bytes, where: str, names: Collection[str] | None, *, is_list: bool) -> None:
+    """Refuse what is no object, numbers that are too large, and values of several types.
+
+    Args:
+        data: The file's bytes.
+        where: What messages call it.
+        names: The keys that are looked at, None for all.
+        is_list: Whether the file is one list.
+
+    Raises:
+        InvalidInputError: Key, place and value are named.
+    """
     kinds: dict[str, tuple[str, str]] = {}
     for place, row in _rows(data, where, is_list=is_list):
         if not isinstance(row, dict):
             raise InvalidInputError(f"{where} holds no JSON object in {place}; mend it")
         for name, value in row.items():
+            if names is not None and name not in names:
+                continue
             for number in value if isinstance(value, list) else [value]:
                 if isinstance(number, float) and math.isinf(number):
                     raise InvalidInputError(
@@ -172,8 +214,6 @@ def _refuse(data: bytes, where: str, reason: str, *, is_list: bool) -> NoReturn:
                     f"key {name!r} of {where} is {before[0]} in {before[1]} and {kind} in {place}; "
                     "give it values of one type"
                 )
-    _refuse_unclear(data, where, is_list=is_list)
-    raise InvalidInputError(f"{where} can't be read: {reason}; mend the file")
 
 
 def _rows(data: bytes, where: str, *, is_list: bool) -> list[tuple[str, Any]]:
