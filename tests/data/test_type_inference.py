@@ -39,6 +39,9 @@ def column(tmp_path, cells, options=None, **settings):
         (["12 €", "1.5 €"], [12.0, 1.5], "unit '€'"),
         (["(12.5)", "3"], [-12.5, 3.0], "in brackets, read as negative: x (12.5)"),
         (["12.5-", "3"], [-12.5, 3.0], None),
+        (["120-", "3"], [-120, 3], "with a minus behind them, read as negative: x 120-"),
+        (["5.-", "7.\u2013", "-3.-"], [5.0, 7.0, -3.0], None),
+        (["€ 5,-", "€ 12,50"], [5.0, 12.5], "decimal comma: x"),
         (["\u22123.5", "+2"], [-3.5, 2.0], None),
         (
             ["<0.5", "1.5", "2"],
@@ -64,6 +67,16 @@ def test_numbers_as_people_write_them(tmp_path, cells, values, note):
         assert typed.notes == ()
     else:
         assert any(note in sentence for sentence in typed.notes)
+
+
+def test_what_may_be_grades_is_text(tmp_path):
+    grades = ["1", "1-", "2", "2-", "3"]
+    found, typed = column(tmp_path, grades)
+    assert found.to_list() == grades
+    (note,) = typed.notes
+    assert "'1-' in row 2 (line 3) looks like a grade, or a number below 0" in note
+    said = column(tmp_path, grades, ReadingOptions(columns={"x": "number"}))[0]
+    assert said.to_list() == [1, -1, 2, -2, 3]
 
 
 def test_different_powers_of_ten_get_a_word(tmp_path):

@@ -13,9 +13,11 @@ from jointrain.data._number_text import (
     UNITS,
     Marks,
     NumberFormat,
+    are_like_grades,
     are_whole,
     leading_zero,
     marks_of,
+    minus_behind,
     number_format,
     split_cells,
 )
@@ -89,6 +91,12 @@ def _is_text(column: ColumnText, known: pl.Series) -> bool:
     if column.is_class:
         values = known.cast(pl.Float64, strict=False)
         return values.count() < len(known) or not are_whole(known, values)
+    if are_like_grades(known):
+        _no_number(
+            column, str(minus_behind(known)), "looks like a grade, or a number below 0",
+            f"{column.flag('number')} reads numbers below 0",
+        )  # fmt: skip
+        return True
     code = leading_zero(known)
     if code is not None:
         column.note_text(
@@ -198,6 +206,12 @@ def _note_format(column: ColumnText, form: NumberFormat) -> None:
     if len(in_brackets):
         column.notes.group(
             "numbers in brackets, read as negative", f"{name} {in_brackets[0]}",
+            "--column NAME=text keeps text",
+        )  # fmt: skip
+    behind = minus_behind(known)
+    if behind is not None:
+        column.notes.group(
+            "numbers with a minus behind them, read as negative", f"{name} {behind}",
             "--column NAME=text keeps text",
         )  # fmt: skip
     body = split_cells(known)["body"]

@@ -37,6 +37,8 @@ _DIGITS = {
 } | {"\u066b": ".", "\u066c": ",", "\uff0e": ".", "\uff0c": ",", "\uff0b": "+"}
 """Arabic, Persian and full-width digits and marks, and what they stand for."""
 _MINUS = "[\u2212\u2013\ufe63\uff0d]"
+_MINUS_BEHIND = r"[^.,][-\u2212\u2013\ufe63\uff0d]$"
+_LIKE_GRADE = r"^\d{1,2}[-\u2212\u2013\ufe63\uff0d]?$"
 _GROUPED = r"^\d{1,3}(?:[ '_]\d{3})+"
 _LEADING_ZERO = r"^[-+]?0\d+$"
 
@@ -171,14 +173,16 @@ def split_cells(text: pl.Series) -> pl.DataFrame:
     )
     cells = plain.str.extract_groups(_CELL).struct.unnest()
     body, suffix = pl.col("body").str.strip_chars(), pl.col("suffix").str.strip_chars()
-    signs = [pl.col(name) != "" for name in ("sign", "second", "after", "close")]
+    # a minus behind a decimal mark stands for cents, as in 5,-
+    after = (pl.col("after") == "-") & ~body.str.contains(r"[.,]$")
+    signs = [*(pl.col(name) != "" for name in ("sign", "second", "close")), after]
     fits = (
         ((pl.col("open") == "") == (pl.col("close") == ""))
         & ((pl.col("prefix") == "") | (suffix == ""))
         & (pl.sum_horizontal(sign.cast(pl.Int8) for sign in signs) <= 1)
     )
     minus = (pl.col("sign") == "-") | (pl.col("second") == "-")
-    negative = minus | (pl.col("after") == "-") | (pl.col("close") == ")")
+    negative = minus | after | (pl.col("close") == ")")
     return cells.select(
         pl.when(fits).then(column).otherwise(None).alias(name)
         for name, column in (
@@ -262,6 +266,17 @@ def leading_zero(text: pl.Series) -> str | None:
     starting = text.filter(text.str.starts_with("0") | text.str.starts_with("-0"))
     codes = starting.filter(starting.str.contains(_LEADING_ZERO))
     return codes[0] if len(codes) else None
+
+
+def minus_behind(text: pl.Series) -> str | None:
+    """Return a number such as ``12-``, None if there is none; ``12.50-`` leaves no doubt."""
+    found = text.filter(text.str.contains(_MINUS_BEHIND) & ~text.str.contains(r"\d[.,'_ ]\d"))
+    return found[0] if len(found) else None
+
+
+def are_like_grades(text: pl.Series) -> bool:
+    """Return whether numbers with a minus behind some may be grades, such as ``1``, ``1-``."""
+    return bool(text.str.contains(_LIKE_GRADE).all()) and minus_behind(text) is not None
 
 
 def only_unclear_points(text: pl.Series) -> bool:
