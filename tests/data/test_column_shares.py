@@ -6,7 +6,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from jointrain.data import ColumnShares, column_drift, column_shares, infer_columns
+from jointrain.data import (
+    ColumnShares,
+    PlainEncoder,
+    TableEncoder,
+    column_drift,
+    column_shares,
+    infer_columns,
+)
 
 
 def _mixed(n, seed):
@@ -53,3 +60,12 @@ def test_tables_without_drift_seldom_drift_and_others_do():
     found = column_drift(shares, moved)
     assert {d.column for d in found if d.drifted} == {"day", "x"}
     assert [d.stability for d in found] == sorted((d.stability for d in found), reverse=True)
+
+
+@pytest.mark.parametrize("name", ["count", "rows", "value", "rows of category"])
+def test_a_column_may_be_called_as_counts_are(name):
+    frame = pl.DataFrame({name: ["a", "b", "b", None] * 5})
+    columns = infer_columns(frame, [name])
+    assert column_shares(frame, columns)[name] == ColumnShares(None, ("b", "a"), (10, 5, 0, 5))
+    for encoder in (TableEncoder(), PlainEncoder()):
+        assert encoder.fit(frame, columns).transform(frame).shape[0] == 20

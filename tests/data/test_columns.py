@@ -4,7 +4,7 @@ import math
 import polars as pl
 import pytest
 
-from jointrain.data import Column, dropped_columns, infer_columns, load_penguins
+from jointrain.data import Column, as_table, dropped_columns, infer_columns, load_penguins
 from jointrain.errors import InvalidInputError
 
 
@@ -155,3 +155,8 @@ def test_types_that_are_no_feature(values):
 
 def test_no_columns_at_all():
     assert infer_columns(load_penguins(), []) == []
+
+
+def test_a_column_called_as_all_columns_are_in_polars_is_refused():
+    with pytest.raises(InvalidInputError, match=r"^the table names a column '\*'"):
+        as_table({"*": [1], "a": [2]})

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from jointrain.data import RawTable, type_table
 from jointrain.data._date_text import DATE_FORMS, parse_dates, parse_times
 
 
@@ -46,3 +47,16 @@ def test_times():
     assert parse_times(pl.Series(cells)).to_list() == [
         dt.time(22, 30), dt.time(23, 59), dt.time(0), None, None, None,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("offset", ["+15:00", "-15:00", "+00:75"])
+def test_no_clock_has_such_an_offset(offset):
+    text = pl.Series(["2024-01-05T10:15" + offset])
+    assert parse_dates(text, "%Y-%m-%d").value.is_null().all()
+
+
+def test_offsets_beyond_the_zones_of_whole_hours_are_counted_in_utc():
+    cells = [f"2024-01-{day:02}T10:15-13:00" for day in range(1, 20)]
+    table = type_table(RawTable(pl.DataFrame({"t": cells}), True, "t.csv"))
+    assert table.frame["t"][0] == dt.datetime(2024, 1, 1, 23, 15, tzinfo=dt.UTC)
+    assert any("-13:00: hours are counted in UTC" in note for note in table.notes)

@@ -164,3 +164,11 @@ def test_an_index_does_not_hide_repeats(index):
     assert "repeats stay on one side of every split" in first
     assert "column 'index' looks like an index" in second
     assert len(np.unique(table.groups)) == 40
+
+
+@pytest.mark.parametrize("role", ["time", "group"])
+def test_a_feature_may_be_called_as_a_role_is(role):
+    frame = pl.DataFrame({f"_{role}": [*"abcdefghij"] * 2, "r": [1, 2] * 10, "y": [0.0, 1.0] * 10})
+    roles = {f"{role}_column": "r"}
+    table = SupervisedTable.prepare(frame, "y", duplicates="drop", **roles)
+    assert len(table.frame) == 10

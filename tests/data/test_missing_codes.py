@@ -3,8 +3,16 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from jointrain.data import ReadingOptions, SupervisedTable, read_raw, type_table
+from jointrain.data import (
+    RawTable,
+    ReadingOptions,
+    SupervisedTable,
+    TableSchema,
+    read_raw,
+    type_table,
+)
 from jointrain.data._missing_codes import missing_code
+from jointrain.errors import InvalidInputError
 
 
 @pytest.mark.parametrize(
@@ -105,3 +113,37 @@ def test_words_for_missing_are_obeyed_in_tables_with_types(tmp_path):
     later = table.schema.conform(frame)
     assert later["x"].to_list() == [1, None, 3]
     assert later["c"].to_list() == ["a", None, "NA"]
+
+
+@pytest.mark.parametrize("name", ["rows of value", "count", "value"])
+def test_a_column_may_be_called_as_counts_are(name):
+    cells = ["few", "many", "NA", "many", "many", "few"]
+    raw = RawTable(pl.DataFrame({name: cells}), True, "t.csv")
+    assert type_table(raw).frame[name].to_list() == [None if c == "NA" else c for c in cells]
+
+
+def test_dates_that_python_has_not():
+    day = pl.Series([-719528, 19723, 19724, 3_000_000], dtype=pl.Int32).cast(pl.Date)
+    assert missing_code(day) is None
+    last = 4102444799999999999  # of 2099, in nanoseconds
+    moments = pl.Series([last, 1704067200 * 10**9, 1704067201 * 10**9, 1704067202 * 10**9, last])
+    assert missing_code(moments.cast(pl.Datetime("ns"))) == (0, 2)
+    prices = pl.Series(["9.99", "1.50", "9.99", "2.00", "1.60"]).cast(pl.Decimal(6, 2))
+    assert missing_code(prices) is None
+
+
+def test_dates_of_all_years_are_read():
+    days = pl.Series("d", [-719528, 19723, 19724, 3_000_000] * 5, dtype=pl.Int32).cast(pl.Date)
+    frame = pl.DataFrame([days, pl.Series("y", range(20)), pl.Series("x", [1, 2] * 10)])
+    columns = SupervisedTable.prepare(frame, "y").columns
+    assert [(one.name, one.kind) for one in columns] == [("d", "datetime"), ("x", "numeric")]
+
+
+@pytest.mark.parametrize("unit, stored", [("ms", 2**55), ("us", 9223371331200000000)])
+def test_dates_that_no_calendar_has_are_refused_with_their_row(unit, stored):
+    moments = pl.Series("d", [0, stored]).cast(pl.Datetime(unit))
+    wrong = f"column 'd' holds {stored} {unit} since 1970 in row 2"
+    with pytest.raises(InvalidInputError, match=wrong):
+        TableSchema.of(moments.to_frame())
+    with pytest.raises(InvalidInputError, match=wrong):
+        TableSchema.of(moments.head(1).to_frame()).conform(moments.to_frame())

@@ -83,3 +83,17 @@ def test_devices_and_pipes_are_no_tables(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InvalidInputError, match="is a pipe"):
         read_raw(str(tmp_path / "pipe"))
+
+
+def test_a_name_with_a_line_break_is_one_header(tmp_path):
+    frame = pl.DataFrame({"a\nb": [1, 2], "c": [3, 4]})
+    write_parts([frame, frame], tmp_path / "parts.csv")
+    write_table(pl.concat([frame, frame]), tmp_path / "whole.csv")
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_date_that_no_calendar_has_is_refused(tmp_path, ending):
+    days = pl.Series("d", [0, 2**31 - 1], dtype=pl.Int32).cast(pl.Date)
+    with pytest.raises(InvalidInputError, match=r"column 'd' holds 2147483647 days .* in row 2"):
+        write_table(pl.DataFrame([days]), tmp_path / f"t.{ending}")

@@ -413,3 +413,9 @@ def test_nested_columns_of_y_are_refused(estimator):
     for column in (pl.Series("s", [{"a": 1}, {"a": 2}]), pl.Series("l", [[1], [2]])):
         with pytest.raises(InvalidInputError, match="give a column for each target"):
             estimator().fit(x, column)
+
+
+def test_a_target_called_as_a_feature_is_in_messages():
+    X = pd.DataFrame({"a": [0.0, 1.0] * 10})
+    with pytest.raises(InvalidInputError, match=r"^y has a column 'feature 0: a'"):
+        JointEstimator(**FAST).fit(X, X.rename(columns={"a": "feature 0: a"}))

@@ -1,5 +1,6 @@
 """Explanations against Shapley values by hand, by all orders, and against predict."""
 
+import datetime as dt
 import math
 from itertools import permutations
 
@@ -10,7 +11,7 @@ import pytest
 from jointrain.data import Column
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.tables import explain
-from jointrain.tables._explanations import _Values
+from jointrain.tables._explanations import _in_words, _Values
 from jointrain.task import Task
 
 COLUMNS = ("a", "b", "kind", "yes", "unused")
@@ -248,3 +249,14 @@ def test_rows_that_are_all_the_same_need_a_background(shap):
     # a row that is all of the background is at the base
     same = explain(Model(), table(5)[[1, 2]], table(5)[[1, 1]])
     assert (same.contributions[0] == 0).all()
+
+
+def test_durations_and_lists_have_text_forms():
+    columns = {
+        "length": pl.Series([dt.timedelta(seconds=1.5), None]),
+        "items": pl.Series([["u", "v"], [None, "w"]]),
+        "codes": pl.Series([[1], None], dtype=pl.List(pl.Int64)),
+    }
+    assert [_in_words(column).to_list() for column in columns.values()] == [
+        ["1.5", None], ["u|v", "w"], ["1", None],
+    ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import polars as pl
 
-from jointrain.data._columns import Column
+from jointrain.data._columns import Column, most_frequent
 from jointrain.data._targets import as_text
 from jointrain.task import CodeColumns
 
@@ -238,13 +238,11 @@ class CategoryBlock(Block):
         frequent, rare, missing = {}, {}, {}
         for column in map(as_text, frame):
             name = column.name
-            counts = column.drop_nulls().value_counts(name="rows of category")
-            # most frequent first, equals by name
-            ordered = counts.sort(["rows of category", name], descending=[True, False])
-            enough = ordered["rows of category"] >= least
+            ordered = most_frequent(column)
+            enough = ordered["rows"] >= least
             if not enough.any():
-                enough = ordered["rows of category"] > 0
-            categories, keep = ordered[name].to_list(), min(int(enough.sum()), MAX_CATEGORIES)
+                enough = ordered["rows"] > 0
+            categories, keep = ordered["value"].to_list(), min(int(enough.sum()), MAX_CATEGORIES)
             frequent[name] = sorted(categories[:keep])
             rare[name] = sorted(categories[keep:])
             missing[name] = column.has_nulls()

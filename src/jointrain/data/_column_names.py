@@ -17,6 +17,11 @@ _UNSEEN = " \t\r\n\ufeff\u200b\u00a0"
 
 def check_names(names: Sequence[str], where: str) -> None:
     """Refuse column names that occur more than once, or that Polars takes for a pattern."""
+    if "*" in names:
+        raise InvalidInputError(
+            f"{where} names a column '*', which stands for all columns in Polars; give it a name "
+            "in words"
+        )
     for name in names:
         if name.startswith("^") and name.endswith("$"):
             raise InvalidInputError(

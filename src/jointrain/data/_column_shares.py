@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
-from jointrain.data._columns import Column
+from jointrain.data._columns import Column, most_frequent
 
 _PARTS = 10
 """Parts of a column of numbers, each with as many values as can be."""
@@ -40,9 +40,7 @@ class ColumnShares:
     def of(cls, values: pl.Series, column: Column) -> Self | None:
         """Return the shares of a column's values; None where its kind has too many values."""
         if column.kind == "category":
-            named = values.cast(pl.String).drop_nulls().value_counts()
-            ordered = named.sort(["count", named.columns[0]], descending=[True, False])
-            chosen = tuple(ordered[named.columns[0]].head(_CATEGORIES).to_list())
+            chosen = tuple(most_frequent(values.cast(pl.String))["value"].head(_CATEGORIES))
             return cls(None, chosen, _counts_of_names(values, chosen))
         if column.kind not in _NUMBERS:
             return None
@@ -160,6 +158,6 @@ def _counts_of_parts(numbers: np.ndarray, cuts: np.ndarray) -> tuple[int, ...]:
 
 def _counts_of_names(values: pl.Series, names: Sequence[str]) -> tuple[int, ...]:
     known = values.cast(pl.String).drop_nulls()
-    counted = dict(known.value_counts().iter_rows())
+    counted = dict(most_frequent(known).iter_rows())
     counts = [counted.get(name, 0) for name in names]
     return (*counts, len(known) - sum(counts), len(values) - len(known))

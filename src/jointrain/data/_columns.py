@@ -201,6 +201,15 @@ def dropped_columns(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, str]
     return dropped
 
 
+def most_frequent(values: pl.Series) -> pl.DataFrame:
+    """Return the distinct values and how many rows have them: the most frequent first.
+
+    Equals come in their order. The columns are ``value`` and ``rows``, whatever the name of `values`.
+    """
+    counts = values.drop_nulls().alias("value").value_counts(name="rows")
+    return counts.sort(["rows", "value"], descending=[True, False])
+
+
 def kind_of_type(dtype: pl.DataType, name: str) -> ColumnKind:
     """Return the kind of a column of this type; strings are ``category``.
 

@@ -181,7 +181,8 @@ def _zone(column: ColumnText, offset: pl.Series, timed: pl.Series) -> str | None
         )
     offsets = offset.unique().sort().to_list()
     shown = listed([_offset(minutes) for minutes in offsets])
-    if len(offsets) > 1 or offsets[0] % 60:
+    # zones of whole hours reach from 12 west to 14 east
+    if len(offsets) > 1 or offsets[0] % 60 or offsets[0] < -720:
         one = len(offsets) == 1
         column.notes.add(
             f"column {column.name} has dates with the {'offset' if one else 'offsets'} {shown}: "

@@ -123,12 +123,10 @@ def _equal_rows(
     """Return what `treat_duplicates` does about rows with the same number in `features`, [n]."""
     names, rows = [column.name for column in columns], frame.height
     same_features = rows - int(features.max()) - 1
-    marks = [
-        pl.Series(f"_{role}", values)
-        for role, values in (("group", groups), ("time", time))
-        if values is not None
-    ]
-    first = first_rows(frame.select(dict.fromkeys([*names, *targets]).keys()).with_columns(marks))
+    compared = [frame[name] for name in dict.fromkeys([*names, *targets])]
+    compared += [pl.Series(values) for values in (groups, time) if values is not None]
+    # under numbers: any name that a role had could be a column's, too
+    first = first_rows(pl.DataFrame([one.alias(str(i)) for i, one in enumerate(compared)]))
     same_everything = rows - int(first.sum())
     unlikely = repeats_are_unlikely(frame, columns, np.bincount(features))
     found = Repeats(units=features if unlikely else None)

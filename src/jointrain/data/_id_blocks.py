@@ -18,7 +18,7 @@ from jointrain.data._blocks import (
     _with_numbers,
     known_values,
 )
-from jointrain.data._columns import Column
+from jointrain.data._columns import Column, most_frequent
 from jointrain.data._list_columns import is_list, list_items
 from jointrain.data._targets import as_text
 from jointrain.task import MISSING_CODE, RARE_CODE, UNSEEN_CODE, CodeColumns
@@ -59,8 +59,7 @@ class _Vocabulary:
     @classmethod
     def fit(cls, name: str, found: pl.Series) -> _Vocabulary:
         """Count values, missing ones left out."""
-        counts = found.rename("value").value_counts(name="rows")
-        ordered = counts.sort(["rows", "value"], descending=[True, False])
+        ordered = most_frequent(found)
         if len(ordered) > MOST_VALUES:
             return cls(name, sorted(ordered["value"].head(MOST_VALUES)), [], True)
         often = ordered["rows"] >= FEWEST_ROWS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from typing import NamedTuple
 
 import polars as pl
@@ -30,14 +29,14 @@ def missing_code(values: pl.Series) -> MissingCode | None:
     Args:
         values: Numbers or dates, null where missing, [n].
     """
-    for value in (values.min(), values.max()):
-        if not (_is_nines(value) or _is_last_day(value)):
+    # as they are stored: Python has no date before the year 1 or after 9999
+    stored = values.to_physical() if values.dtype.is_temporal() else values
+    for value in (stored.min(), stored.max()):
+        dates = values.dtype.is_temporal() and value is not None
+        if not (_is_last_day(value, values.dtype) if dates else _is_nines(value)):
             continue
-        is_code = (values == value).fill_null(value=False)
-        others = values.filter(~is_code).drop_nulls()
-        if values.dtype.is_temporal():
-            others, value = others.to_physical(), values.filter(is_code).to_physical()[0]
-        others = others.cast(pl.Float64)
+        is_code = (stored == value).fill_null(value=False)
+        others = stored.filter(~is_code).drop_nulls().cast(pl.Float64)
         if int(is_code.sum()) < 2 or others.n_unique() < 3:
             continue
         low, high = float(others.min()), float(others.max())  # type: ignore[arg-type]
@@ -50,10 +49,12 @@ _FIRST_DAYS = ((1, 1, 1), (1753, 1, 1), (1899, 12, 30), (1900, 1, 1), (1970, 1, 
 _LAST_YEARS = (2099, 2199, 2999, 9999)
 
 
-def _is_last_day(value: object) -> bool:
-    if not isinstance(value, dt.date):
+def _is_last_day(stored: object, dtype: pl.DataType) -> bool:
+    if dtype != pl.Date and not isinstance(dtype, pl.Datetime):
         return False
-    return value.year in _LAST_YEARS or (value.year, value.month, value.day) in _FIRST_DAYS
+    parts = pl.Series([stored]).cast(dtype).dt
+    year = parts.year()[0]
+    return year in _LAST_YEARS or (year, parts.month()[0], parts.day()[0]) in _FIRST_DAYS
 
 
 def _is_nines(value: object) -> bool:

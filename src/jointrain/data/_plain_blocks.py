@@ -19,7 +19,7 @@ from jointrain.data._blocks import (
     _strings,
     _with_numbers,
 )
-from jointrain.data._columns import Column
+from jointrain.data._columns import Column, most_frequent
 from jointrain.data._id_blocks import checked_separators, items_of
 from jointrain.data._targets import as_text
 
@@ -281,9 +281,7 @@ class PlainCategories(Block):
             if cls.ordinal_beyond is not None and len(categories) > cls.ordinal_beyond:
                 ordinal[name] = categories
                 continue
-            counts = column.drop_nulls().value_counts(name="rows of category")
-            ordered = counts.sort(["rows of category", name], descending=[True, False])
-            kept = set(ordered[name].head(ONE_HOT_MOST))
+            kept = set(most_frequent(column)["value"].head(ONE_HOT_MOST))
             one_hot[name] = [category for category in categories if category in kept]
             rest[name] = [category for category in categories if category not in kept]
             missing[name] = column.has_nulls()
@@ -381,10 +379,8 @@ class PlainBags(Block):
         """Count the values."""
         items = {}
         for column in columns:
-            counts = items_of(frame[column.name], column.separator).explode().drop_nulls()
-            ordered = counts.rename("item").value_counts(name="rows")
-            ordered = ordered.sort(["rows", "item"], descending=[True, False])
-            items[column.name] = sorted(ordered["item"].head(ONE_HOT_MOST))
+            found = items_of(frame[column.name], column.separator).explode()
+            items[column.name] = sorted(most_frequent(found)["value"].head(ONE_HOT_MOST))
         return cls(items, {column.name: column.separator for column in columns})
 
     @classmethod

@@ -385,8 +385,13 @@ def _row(row: int) -> str:
 # ---------------------------------------------------------------------------- columns with types
 
 
-def reading_of_type(column: pl.Series) -> ColumnReading | None:
-    """Return the reading of a column that has a type; None if no reading has that type."""
+def reading_of_type(column: pl.Series, place: Place | None = None) -> ColumnReading | None:
+    """Return the reading of a column that has a type; None if no reading has that type.
+
+    Raises:
+        InvalidInputError: It has a date that can't be used, see `check_dates`.
+    """
+    check_dates(column, place)
     dtype = column.dtype
     if dtype in (pl.Categorical, pl.Enum, pl.String):
         text = column.cast(pl.String)
@@ -520,7 +525,33 @@ def _wrong_type(column: pl.Series, kind: str, place: Place) -> InvalidInputError
     )
 
 
+_MOST_DAYS = 95_000_000
+"""Before and after 1970: Polars has no date beyond the year 262142."""
+
+
+def check_dates(column: pl.Series, place: Place | None = None) -> None:
+    """Refuse a date that Polars can store, but not count in years: it panics.
+
+    Raises:
+        InvalidInputError: Column, row and what is stored are named.
+    """
+    if column.dtype not in (pl.Date, pl.Datetime):
+        return
+    stored = column.to_physical()
+    unit = column.dtype.time_unit if isinstance(column.dtype, pl.Datetime) else None
+    most = _MOST_DAYS * {"ms": 86_400_000, "us": 86_400_000_000}.get(unit or "", 1)
+    rows = (~stored.is_between(-most, most)).fill_null(value=False).arg_true()
+    if unit != "ns" and len(rows):
+        row = int(rows[0])
+        raise InvalidInputError(
+            f"column {column.name!r} holds {stored[row]} {unit or 'days'} since 1970 in "
+            f"{(place or _row)(row)}, farther away than {_MOST_DAYS} days; put a date there "
+            "or leave it empty"
+        )
+
+
 def _conform_date(column: pl.Series, reading: ColumnReading, place: Place) -> pl.Series:
+    check_dates(column, place)
     zone = column.dtype.time_zone if isinstance(column.dtype, pl.Datetime) else None
     known = column.is_not_null()
     if column.dtype == pl.Date:

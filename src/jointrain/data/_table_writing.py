@@ -10,6 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from jointrain.data._compression import packed, packed_file
+from jointrain.data._table_schema import check_dates
 from jointrain.data._table_source import ARROW_ENDINGS, JSON_ENDINGS, SEPARATORS, ending_of
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError
@@ -101,8 +102,7 @@ def _as_text(
         if separator is None:
             yield _to_json_lines(part, path)
         else:
-            data = _to_separated(part, separator, where)
-            yield data if first else data[data.index(b"\n") + 1 :]
+            yield _to_separated(part, separator, where, header=first)
         first = False
 
 
@@ -153,9 +153,9 @@ def check_writable_ending(path: str | Path) -> None:
         raise InvalidInputError(f"{path} can't be written: there is no folder {path.parent}")
 
 
-def _to_separated(frame: pl.DataFrame, separator: str, where: str) -> bytes:
+def _to_separated(frame: pl.DataFrame, separator: str, where: str, *, header: bool = True) -> bytes:
     check_text_form(frame, where)
-    return frame.write_csv(separator=separator).encode()
+    return frame.write_csv(separator=separator, include_header=header).encode()
 
 
 def _to_json_lines(frame: pl.DataFrame, path: Path) -> bytes:
@@ -178,6 +178,7 @@ def check_text_form(
         InvalidInputError: Column and type are named.
     """
     for name, dtype in frame.schema.items():
+        check_dates(frame[name])
         unfit = dtype in (pl.Binary, pl.Object)
         unfit |= _holds_bytes(dtype) if json else dtype.is_nested() or dtype == pl.Duration
         if unfit:

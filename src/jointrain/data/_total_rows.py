@@ -68,7 +68,7 @@ def row_of_sums(frame: pl.DataFrame) -> str | None:
         return None
     numbers = [
         name for name, dtype in frame.schema.items()
-        if dtype.is_numeric() and frame[name][-1] is not None
+        if dtype.is_numeric() and not _is_null(frame[name])
     ]  # fmt: skip
     for name, dtype in frame.schema.items():
         cell = frame[name][-1] if dtype == pl.String else None
@@ -82,10 +82,15 @@ def row_of_sums(frame: pl.DataFrame) -> str | None:
                 f"{kind} of the others there"
             )
     enough = frame.height > _FEW_ROWS and len(numbers) > 1
-    unnamed = enough and any(frame[name][-1] is None for name in frame.columns)
+    unnamed = enough and any(_is_null(column) for column in frame)
     if unnamed and all(_sums_up(frame[name], "sum") for name in numbers):
         return f"its numbers are the sums of those above (columns {', '.join(numbers[:3])})"
     return None
+
+
+def _is_null(column: pl.Series) -> bool:
+    """Return whether the last value is missing; of dates, Python has not all."""
+    return bool(column.tail(1).is_null()[0])
 
 
 def _sums_up(column: pl.Series, kind: str) -> bool:

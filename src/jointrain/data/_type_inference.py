@@ -141,7 +141,8 @@ def type_frame(
     frame = without_nan(raw.frame)
     raw = replace(raw, frame=frame)
     for name in frame.columns:
-        reading = ColumnReading("verbatim") if name in verbatim else reading_of_type(frame[name])
+        copied = name in verbatim
+        reading = ColumnReading("verbatim") if copied else reading_of_type(frame[name], raw.place)
         if reading is None:
             continue
         if name in options.columns and name not in verbatim:
@@ -454,6 +455,6 @@ def _na_is_missing(written: pl.Series, quoted: pl.Series | None) -> bool:
     others = written.filter(~is_na).drop_nulls()
     if others.is_empty():
         return False
-    most: Any = others.value_counts(name="rows of value")["rows of value"].max()
+    most: Any = others.alias("value").value_counts(name="rows")["rows"].max()
     count = int(is_na.sum())
     return count < RARE_NA * written.count() and count <= most

@@ -440,6 +440,12 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             else:
                 schema = former.schema
                 renamed = schema.conform(renamed)
+            both = [name for name in labels.columns if name in renamed.columns]
+            if both:
+                raise InvalidInputError(
+                    f"y has a column {both[0]!r}, as a column of X is called in messages; give it "
+                    "another name"
+                )
             frame = pl.concat([renamed, labels], how="horizontal")
         table = SupervisedTable(
             frame,

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.charts import InNotebook
+from jointrain.data._list_columns import is_list, list_items
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.tables._blended_model import BlendedModel
 from jointrain.tables._rows_as_trained import in_double
@@ -92,11 +93,12 @@ class Explanations(InNotebook):
         """Return a line for each row (from 1), output and column.
 
         Its columns: ``row``, ``output``, ``unit``, ``base``, ``prediction``, ``column``, ``value``
-        (as text), ``contribution``, and ``error`` where contributions are estimates.
+        (as text: durations in seconds, lists with ``|`` between their items), ``contribution``, and
+        ``error`` where contributions are estimates.
         """
         count, columns, outputs = self.contributions.shape
         shape = (count, outputs, columns)
-        values = [self.rows[name].cast(pl.String).to_list() for name in self.columns]
+        values = [_in_words(self.rows[name]).to_list() for name in self.columns]
         frame = pl.DataFrame(
             {
                 "row": np.repeat(np.arange(1, count + 1), outputs * columns),
@@ -134,6 +136,15 @@ class Explanations(InNotebook):
                 for place, output in enumerate(self.outputs)
             ],
         }
+
+
+def _in_words(column: pl.Series) -> pl.Series:
+    """Return values as text."""
+    if column.dtype == pl.Duration:
+        column = column.dt.total_microseconds() / 1e6
+    if is_list(column.dtype):
+        column = list_items(column).list.join("|", ignore_nulls=True)
+    return column.cast(pl.String)
 
 
 def explain(
