@@ -1,6 +1,6 @@
 """The spread of columns and the population stability index."""
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 import numpy as np
 import polars as pl
@@ -69,3 +69,13 @@ def test_a_column_may_be_called_as_counts_are(name):
     assert column_shares(frame, columns)[name] == ColumnShares(None, ("b", "a"), (10, 5, 0, 5))
     for encoder in (TableEncoder(), PlainEncoder()):
         assert encoder.fit(frame, columns).transform(frame).shape[0] == 20
+
+
+def test_equal_instants_and_spans_of_another_unit_do_not_drift():
+    after = [timedelta(days=int(d)) for d in np.random.default_rng(0).integers(0, 300, 100)]
+    frame = pl.DataFrame({"at": [datetime(2024, 1, 1) + span for span in after], "span": after})
+    shares = column_shares(frame, infer_columns(frame, frame.columns))
+    for unit in ("ms", "us", "ns"):
+        same = frame.cast({"at": pl.Datetime(unit), "span": pl.Duration(unit)})
+        for name, values in (*same.to_dict().items(), ("at", frame["at"].cast(pl.Date))):
+            assert shares[name].counts_in(values) == shares[name].counts

@@ -198,6 +198,15 @@ def test_dates_where_fitting_saw_times_of_day():
     assert np.isfinite(encoder.transform(pl.DataFrame({"d": [dt.date(2024, 1, 1), None]}))).all()
 
 
+@pytest.mark.parametrize("kind", ["datetime", "calendar"])
+def test_a_day_is_its_midnight_where_fitting_saw_times_of_day(kind):
+    moments = pl.DataFrame({"d": [dt.datetime(2024, 1, 1, hour) for hour in range(24)]})
+    days = pl.DataFrame({"d": [dt.date(2024, 1, 5), None]})
+    encoder = fitted(moments, d=kind)
+    midnight = encoder.transform(days.cast(pl.Datetime("us")))
+    np.testing.assert_array_equal(encoder.transform(days), midnight)
+
+
 def test_time_of_day_is_a_circle():
     frame = pl.DataFrame({"t": [dt.time(0), dt.time(6), dt.time(23, 59, 59), None]})
     found = encode(fitted(frame), frame)

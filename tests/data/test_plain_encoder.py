@@ -51,6 +51,14 @@ def test_each_kind_of_column_by_hand():
     assert len(encoder.source_columns) == len(found)
 
 
+def test_a_day_is_its_midnight():
+    encoder = PlainEncoder().fit(FRAME, COLUMNS)
+    days = FRAME.with_columns(pl.col("at").cast(pl.Date))
+    midnight = encoder.transform(days.with_columns(pl.col("at").cast(pl.Datetime("us"))))
+    np.testing.assert_array_equal(encoder.transform(days), midnight)
+    assert midnight[0, encoder.feature_names.index("at hour")] == 0
+
+
 @pytest.mark.parametrize("codes", [True, False])
 def test_many_categories(codes):
     values = [f"c{i:03d}" for i in range(120)] + ["c001"] * 3 + [None]

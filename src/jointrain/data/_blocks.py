@@ -617,8 +617,10 @@ def _seconds(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _part(column: pl.Series, part: str) -> pl.Series:
-    if column.dtype == pl.Null or (part == "hour" and column.dtype == pl.Date):
+    if column.dtype == pl.Null:
         return pl.Series([None], dtype=pl.Int8).new_from_index(0, len(column))
+    # a day is its midnight, as it is where other rows of its table have a time of day
+    column = column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column
     if part == "month":
         return column.dt.month() - 1
     return column.dt.weekday() - 1 if part == "weekday" else column.dt.hour()

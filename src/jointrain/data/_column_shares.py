@@ -145,7 +145,11 @@ def column_drift(shares: Mapping[str, ColumnShares], frame: pl.DataFrame) -> lis
 
 
 def _numbers(values: pl.Series) -> np.ndarray:
-    """Return values as numbers, [n], NaN where there is none."""
+    """Return values as numbers, [n], NaN where there is none; instants and spans in microseconds."""
+    if values.dtype in (pl.Date, pl.Datetime):
+        values = values.cast(pl.Datetime("us"))
+    elif values.dtype == pl.Duration:
+        values = values.dt.total_microseconds()
     physical = values.to_physical().cast(pl.Float64, strict=False)
     return physical.fill_null(float("nan")).to_numpy()
 

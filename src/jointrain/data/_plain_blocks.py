@@ -219,8 +219,10 @@ def _plain_numbers(values: Any) -> np.ndarray:
 
 
 def _calendar(column: pl.Series, part: str) -> pl.Series:
-    if column.dtype == pl.Null or (part == "hour" and column.dtype == pl.Date):
+    if column.dtype == pl.Null:
         return pl.Series([None], dtype=pl.Int32).new_from_index(0, len(column))
+    # a day is its midnight, as it is where other rows of its table have a time of day
+    column = column.cast(pl.Datetime("us")) if column.dtype == pl.Date else column
     found: pl.Series = getattr(column.dt, part)()
     return found
 
