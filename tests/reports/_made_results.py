@@ -28,8 +28,8 @@ def comparison(change: Change | float, **more) -> Comparison:
         verdict = "better"
     elif high < 0:
         verdict = "worse"
-    settings = {"p_value": 0.5, "unit": "percent", "defined": 15, "total": 15} | more
-    return Comparison(value, low, high, verdict=verdict, **settings)
+    settings = {"p_value": 0.5, "verdict": verdict, "defined": 15, "total": 15} | more
+    return Comparison(value, low, high, **settings)
 
 
 @dataclass
@@ -40,6 +40,7 @@ class Made:
         tasks: Names of the targets.
         joint: Joint against separate over all targets.
         by_task: The same by target; `joint` where a target is left out.
+        lacks: In how many runs a recipe has no value of a target, by both names.
         work: Of a fold; joint takes a tenth of separate if it is not said.
         others: Further recipes and baselines against separate over all targets, which is also their
             change against joint, unless `against` says another one.
@@ -53,7 +54,7 @@ class Made:
     """
 
     tasks: Sequence[str]
-    joint: Change | float = 0.0
+    joint: Change | float | Comparison = 0.0
     by_task: Mapping[str, Change | Comparison] = field(default_factory=dict)
     work: Mapping[str, float] = field(default_factory=lambda: {"separate": 10, "joint": 1})
     others: Mapping[str, Change] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class Made:
     sampled: bool = False
     chosen: str | None = None
     by_task_of: Mapping[tuple[str, str], Mapping[str, Change]] = field(default_factory=dict)
+    lacks: Mapping[tuple[str, str], int] = field(default_factory=dict)
 
     def _by_task(self, model: str, reference: str) -> dict[str, Comparison]:
         if reference == "constant":
@@ -90,7 +92,7 @@ class Made:
 
     def _overall(self, model: str, reference: str, tasks: Sequence[str], among: int) -> Comparison:
         if (model, reference) == ("joint", "separate"):
-            return comparison(self.joint)
+            return self.joint if isinstance(self.joint, Comparison) else comparison(self.joint)
         return comparison(self.against.get((model, reference), self.others.get(model, 0.0)))
 
     def decision(self) -> Decision:
@@ -101,6 +103,7 @@ class Made:
                 tuple(self.tasks), tuple(self.networks),
                 "joint" if "joint" in self.networks else None, tuple(baselines), True,
                 self._by_task, self._overall, self.work, self.folds,
+                lambda name, _, task: self.lacks.get((name, task), 0),
             )
         )  # fmt: skip
 

@@ -432,6 +432,108 @@ CASES = {
         "model to keep is of separate wide, the best on the validation rows; the advice above goes "
         "by the test rows, which may not choose it.",
     ),
+    "a baseline beats every network over the targets, and is worse for as many as better": (
+        Made(
+            ["b", "a"], (1.0, -4.0, 6.0), others={"linear": (39.0, 25.0, 54.0)},
+            by_task={"b": (-3.0, -5.0, -1.0), "a": (5.0, 2.0, 8.0)},
+            by_task_of={
+                ("linear", network): {"b": (-20.0, -30.0, -10.0), "a": (98.0, 90.0, 99.0)}
+                for network in ("separate", "joint")
+            },
+            blends=saved(["b"], "joint", "linear") | saved(["a"], "linear"),
+        ),
+        "Use a linear model for a: it beats every network, joint or apart, over b and a by 39 % "
+        "[25, 54]; train b apart. Saved: b by a blend of the joint ensemble and a linear model; a "
+        "by a linear model; report.md has the weights.",
+    ),
+    "what a baseline leaves to networks is trained in two ways": (
+        Made(
+            list("abcd"), (1.0, -4.0, 6.0), others={"linear": (39.0, 25.0, 54.0)},
+            by_task={"a": (5.0, 2.0, 8.0), "b": (-3.0, -5.0, -1.0)},
+            by_task_of={
+                ("linear", network): {"a": (-20.0, -30.0, -10.0), "b": (-20.0, -30.0, -10.0)}
+                for network in ("separate", "joint")
+            },
+        ),
+        "Use a linear model for c and d: it beats every network, joint or apart, over the four "
+        "targets by 39 % [25, 54]; train a together and b apart.",
+    ),
+    "together has no values, as where it diverged": (
+        Made(
+            HEATING, NAN, by_task=dict.fromkeys(HEATING, comparison(NAN, defined=0)),
+            lacks={("joint", name): 15 for name in HEATING},
+        ),
+        "joint gave no value of heating and cooling in 15 of 15 runs: no verdict for them. Nothing "
+        "can be judged: train heating and cooling apart.",
+    ),
+    "together lacks a value of one target": (
+        Made(
+            [*HEATING, "mood"], BETTER, by_task={"mood": comparison(3.0, defined=14)},
+            lacks={("joint", "mood"): 1}, work=HALF,
+        ),
+        "joint gave no value of mood in 1 of 15 runs: no verdict for it, train it apart. The rest: "
+        "train heating and cooling together: 14 % better than apart [4, 24], at half the cost.",
+    ),
+    "apart has no values, and together costs as much": (
+        Made(
+            HEATING, NAN, by_task=dict.fromkeys(HEATING, comparison(NAN, defined=0)),
+            lacks={("separate", name): 15 for name in HEATING}, work=DEAR,
+        ),
+        "separate gave no value of heating and cooling in 15 of 15 runs: no verdict for them. "
+        "Nothing can be judged: train heating and cooling together.",
+    ),
+    "two folds, and together has no values": (
+        Made(
+            HEATING, NAN, folds=2, by_task=dict.fromkeys(HEATING, comparison(NAN, total=2)),
+            lacks={("joint", name): 2 for name in HEATING},
+        ),
+        "joint gave no value of heating and cooling in 2 of 2 runs: no verdict for them. Two folds "
+        "give no interval: these figures are a first look. Run with --folds 5.",
+    ),
+    "better by less than the last digit": (
+        Made(HEATING, comparison((0.033, 0.0321, 0.0341), verdict="better"), work=HALF),
+        "Train heating and cooling together: 0.033 % better than apart [0.032, 0.034], at half the "
+        "cost.",
+    ),
+    "worse by less than the last digit": (
+        Made(HEATING, comparison((-0.033, -3.0, -0.0004), verdict="worse"), work=HALF),
+        "Train heating and cooling apart: together is 0.033 % worse [0.0004, 3].",
+    ),
+    "Delta-m leaves a target out": (
+        Made(
+            HEATING, comparison((9.7, 6.5, 13.0), left_out=("heating",)), work=HALF,
+            by_task={"heating": (0, -3, 3)},
+        ),
+        "Train heating and cooling together: 9.7 % better than apart [6.5, 13] (heating not "
+        "counted), at half the cost. Against apart, by target: better for cooling, undecided for "
+        "heating.",
+    ),
+    "worse for one of five, cheap, and equivalent for the others": (
+        Made(
+            FIVE, (-0.4, -0.5, -0.3),
+            by_task=dict.fromkeys("abcd", (0.0, -0.3, 0.3)) | {"e": (-1.9, -2.7, -1.1)},
+            blends=saved(FIVE, "joint", "separate"),
+        ),
+        "Train a, b, c and d together (equivalent, and it costs a tenth) and e apart (together it "
+        "is 1.9 % worse [1.1, 2.7]). Over these targets together is 0.4 % worse than apart "
+        "[0.3, 0.5]. Saved: a blend of the joint ensemble and a separate network for all five; "
+        "report.md has the weights.",
+    ),
+    "the saved model's gain is over a target that is not predicted, too": (
+        Made(
+            [*HEATING, "mood"], (3.0, 1.0, 5.0), work=HALF,
+            others={"extra trees": (3.2, 1.0, 5.2)}, constant={"mood": (-0.1, -1.0, 0.9)},
+            against={("extra trees", "joint"): (0.2, -1.1, 1.5)},
+            blends=saved(HEATING, "joint", "extra trees") | saved(["mood"], "constant"),
+            saved_change={"separate": (24.0, 8.0, 40.0), "joint": (-1.0, -3.0, 1.0),
+                          "extra trees": (1.5, 0.1, 2.9)},
+        ),
+        "Train heating and cooling together: 3 % better than apart [1, 5], at half the cost; extra "
+        "trees do as well, as far as the data show (difference 0.2 % [-1.1, 1.5]). Saved: a blend "
+        "of both for heating and cooling; over all 24 % better than apart [8, 40] on held-out "
+        "folds; report.md has the weights. These columns do not predict mood: a constant is saved "
+        "for it.",
+    ),
 }  # fmt: skip
 
 

@@ -56,3 +56,10 @@ def test_what_was_not_run_yet_has_no_value_and_what_is_unknown_is_refused():
     assert len(found.changes("later", "base")["y"].values) == 0
     with pytest.raises(InvalidInputError, match=r"no recipe 'lateer'.*did you mean"):
         found.judge(["lateer"], "base")
+
+
+def test_what_lacks_values_is_counted_on_the_folds_that_both_were_run_on():
+    some = {number: np.nan if number[1] == 0 else 1.0 for number in FOLDS[:4]}
+    found = measured({"base": BASE, "other": some})
+    assert found.lacks("other", "base", "y") == 2
+    assert found.lacks("base", "other", "y") == 0

@@ -6,7 +6,7 @@ What to do; what that rests on; what was saved; what could not be seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from jointrain.baselines import CONSTANT, JOINT
@@ -21,6 +21,7 @@ from jointrain.reports._words import (
     listed,
     margin_text,
     model_words,
+    not_counted,
     number,
     percent,
     rounded,
@@ -101,21 +102,29 @@ def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:
         tried = f"Train {targets} apart: no other way of training was tried"
         return [f"{tried}{_rival(decision, said)}."]
     if decision.basis == "no interval":
+        if decision.failed:
+            how = _by_way(decision.judged or said.tasks, decision, said)
+            return [f"Nothing can be judged: train {how}."]
         way = said.ways[decision.network]
         return [f"Nothing can be judged: train {targets} {way}, the cheaper way."]
     first = _by_target(decision, said) if decision.what == "by target" else ""
     if decision.against != SEPARATE or decision.network not in (SEPARATE, said.together):
         way = said.ways[decision.network]
-        gain = better_or_worse(overall, f" than {said.ways[decision.against]}")
+        gain = _gain(overall, f" than {said.ways[decision.against]}")
         first = first or f"Train {targets} {way}: {gain}"
         return [f"{first}{_rival(decision, said)}.", *_other_targets(decision)]
     if first:
-        gain = better_or_worse(overall, " than apart")
+        gain = _gain(overall, " than apart")
         basis = [f"Over these targets {said.ways[said.together]} is {gain}."]
     else:
         first, basis = _together_or_apart(decision, said, targets, overall)
         first += _what_beats_apart(decision, said)
     return [f"{first}{_rival(decision, said)}.", *basis]
+
+
+def _gain(comparison: Comparison, than: str = "") -> str:
+    """Return a change over several targets in words, with the targets that it leaves out."""
+    return better_or_worse(comparison, than) + not_counted(comparison)
 
 
 def _together_or_apart(
@@ -127,10 +136,10 @@ def _together_or_apart(
     share = cost_share(decision.cost) if known else ""
     together = decision.what == "together"
     if overall.verdict == "better":
-        gain = better_or_worse(overall, " than apart")
+        gain = _gain(overall, " than apart")
         return f"Train {targets} {way}: {gain}{at_cost(decision.cost)}", _other_targets(decision)
     if overall.verdict == "worse":
-        gain = better_or_worse(overall)
+        gain = _gain(overall)
         return f"Train {targets} apart: {way} is {gain}", _other_targets(decision)
     no_matter = f"t makes no difference beyond {margin_text(overall)}"
     shown = _of_verdict(decision, "better" if together else "worse")
@@ -142,7 +151,7 @@ def _together_or_apart(
             over_all = f"i{no_matter}"
         return (
             f"{lead}{':' if together else ''} {figures}; over all targets {over_all}",
-            [f"Over all targets {way} is {better_or_worse(overall, ' than apart')}."],
+            [f"Over all targets {way} is {_gain(overall, ' than apart')}."],
         )
     if overall.verdict == "equivalent":
         what = f"{way}, it costs {share}" if together else f"apart, {way} costs {share}"
@@ -150,7 +159,7 @@ def _together_or_apart(
             what = way if together else "apart"
         return (
             f"I{no_matter}: train {what}",
-            [f"{way.capitalize()} is {better_or_worse(overall, ' than apart')}."],
+            [f"{way.capitalize()} is {_gain(overall, ' than apart')}."],
         )
     return _undecided(decision, said, overall)
 
@@ -180,7 +189,8 @@ def _undecided(
     else:
         advice = f"stay apart, and where such a difference matters {more}"
     return (
-        f"The data do not decide: differences under {seen} could not be seen with {with_what}",
+        f"The data do not decide: differences under {seen} could not be seen with {with_what}"
+        f"{not_counted(overall)}",
         [f"{way} costs {cost_share(decision.cost)}; {advice}."]
         if math.isfinite(decision.cost)
         else [f"{advice[0].upper()}{advice[1:]}."],
@@ -207,7 +217,8 @@ def _by_target(decision: Decision, said: Circumstances) -> str:
         elif shown:
             why = f" ({f'{way} ' if apart else ''}{_figures(shown, decision)})"
         elif not apart and decision.cost < CHEAPER:
-            why = f" (undecided, and it costs {cost_share(decision.cost)})"
+            words = [one for one in VERDICTS if any(t in tasks for t in _of_verdict(decision, one))]
+            why = f" ({' or '.join(words)}, and it costs {cost_share(decision.cost)})"
         alone = "" if apart or len(tasks) > 1 else " with the others"
         many = len(tasks) > MOST_NAMED
         names = f"{len(tasks):,} of {len(said.tasks):,} targets" if many else listed(tasks)
@@ -252,21 +263,30 @@ def _other_targets(decision: Decision) -> list[str]:
 def _baseline(decision: Decision, said: Circumstances) -> str:
     """Say that a baseline beats every network."""
     assert decision.overall is not None
-    name = decision.chosen
+    name, overall = decision.chosen, decision.overall
     with_it = [task for task in decision.judged if decision.targets[task] == name]
     each = " for each" if len(with_it) > 1 and name not in JOINT else ""
-    where, but = "", ""
+    where, over, but = "", "", ""
     if len(with_it) < len(said.tasks) - len(decision.unpredicted):
         each, where = "", f" for {targets_text(with_it, 0)}"
     others = [task for task in decision.judged if task not in with_it]
     if others:
-        but = f"; train {listed(others, 4)} {said.ways[decision.targets[others[0]]]}"
+        over = f" over {targets_text(decision.judged, len(said.tasks))}"
+        but = f"; train {_by_way(others, decision, said)}"
     beats, it = ("beat", "they") if is_plural(name) else ("beats", "it")
     networks = "every network, joint or apart," if len(said.ways) > 1 else "separate networks"
     return (
-        f"Use {model_words(name)}{each}{where}: {it} {beats} {networks} by "
-        f"{size_and_interval(decision.overall)}{but}."
+        f"Use {model_words(name)}{each}{where}: {it} {beats} {networks}{over} by "
+        f"{size_and_interval(overall)}{not_counted(overall)}{but}."
     )
+
+
+def _by_way(tasks: Sequence[str], decision: Decision, said: Circumstances) -> str:
+    """Return how a recipe is to train each of some targets: ``a and b together and c apart``."""
+    ways: dict[str, list[str]] = {}
+    for task in tasks:
+        ways.setdefault(said.ways[decision.targets[task]], []).append(task)
+    return " and ".join(f"{listed(names, 4)} {way}" for way, names in ways.items())
 
 
 def _beaten(decision: Decision) -> bool:
@@ -280,6 +300,7 @@ def _rival(decision: Decision, said: Circumstances) -> str:
         return ""
     verb = "do" if is_plural(decision.rival) else "does"
     name, change = model_words(decision.rival), size_and_interval(decision.rival_change)
+    change += not_counted(decision.rival_change).replace(" (", ", ").removesuffix(")")
     if _beaten(decision):
         than = f"{verb} better than {said.ways[decision.network]} ({change})"
         return f"; {name} {than}, though not shown to beat every network"
@@ -294,7 +315,7 @@ def _what_beats_apart(decision: Decision, said: Circumstances) -> str:
     """Return what is said of a recipe that is shown to beat apart, where together is not."""
     if decision.beats_apart is None or decision.beats_apart_change is None:
         return ""
-    gain = better_or_worse(decision.beats_apart_change, " than apart")
+    gain = _gain(decision.beats_apart_change, " than apart")
     better = f"{said.ways[decision.beats_apart]} it is {gain}"
     return f"; {better}, though not shown to beat {said.ways[said.together]}"
 
@@ -309,13 +330,13 @@ def _first_look(decision: Decision, said: Circumstances) -> list[str]:
     if decision.overall is None or not math.isfinite(decision.overall.change):
         return [first]
     way = said.ways[said.together]
-    gain = better_or_worse(replace(decision.overall, low=math.nan, high=math.nan), " than apart")
+    gain = _gain(replace(decision.overall, low=math.nan, high=math.nan), " than apart")
     rival = ""
     if decision.rival is not None and decision.rival_change is not None:
         verb = "are" if is_plural(decision.rival) else "is"
         change = replace(decision.rival_change, low=math.nan, high=math.nan)
         than = " than every network" if len(said.ways) > 1 else " than separate networks"
-        rival = f"; {model_words(decision.rival)} {verb} {better_or_worse(change, than)}"
+        rival = f"; {model_words(decision.rival)} {verb} {_gain(change, than)}"
     return [first, f"In them {way} is {gain}{at_cost(decision.cost)}{rival}."]
 
 
@@ -349,24 +370,48 @@ def _nothing_predicted(decision: Decision, said: Circumstances) -> str:
 
 def _unscored(decision: Decision, said: Circumstances) -> list[str]:
     """Name the targets that can't be scored in enough folds."""
-    if not decision.unscored or decision.by_task is None:
-        return []
-    counts = {_defined(decision.by_task[task]) for task in decision.unscored}
-    few = len(decision.unscored) <= 3
-    why = [said.scarce[task] for task in decision.unscored if task in said.scarce]
+    unscored = [task for task in decision.unscored if task not in decision.failed]
+    found = _without_values(decision, said)
+    if unscored and decision.by_task is not None:
+        found.append(_rarely_scored(unscored, decision.by_task, said))
+    return [f"{'; '.join(found)}."] if found else []
+
+
+def _rarely_scored(
+    unscored: Sequence[str], by_task: Mapping[str, Comparison], said: Circumstances
+) -> str:
+    counts = {_defined(by_task[task]) for task in unscored}
+    few = len(unscored) <= 3
+    why = [said.scarce[task] for task in unscored if task in said.scarce]
     where = f" ({'; '.join(why)})" if why and few else ""
     least, total = min(counts)
     most = max(counts)[0]
     often = f"{least}" if least == most else f"{least} to {most}"
-    it = "it" if len(decision.unscored) == 1 else "them"
-    names = targets_text(decision.unscored, 0)
+    it = "it" if len(unscored) == 1 else "them"
+    names = targets_text(unscored, 0)
     if least == total:
         units = "seeds" if said.fixed_test else "folds"
-        return [
-            f"{names}: the {units} do not tell how sure the changes are, so there is no verdict."
-        ]
+        return f"{names}: the {units} do not tell how sure the changes are, so there is no verdict"
     of = f"with {often} of {total} seeds" if said.fixed_test else f"in {often} of {total} folds"
-    return [f"{names} can be scored {of} only{where}: no verdict for {it}."]
+    return f"{names} can be scored {of} only{where}: no verdict for {it}"
+
+
+def _without_values(decision: Decision, said: Circumstances) -> list[str]:
+    """Name the targets of which together or apart lacks values, and how to train them."""
+    phrases = []
+    for name in dict.fromkeys(name for name, _ in decision.failed.values()):
+        found = {task: runs for task, (of, runs) in decision.failed.items() if of == name}
+        assert decision.by_task is not None
+        total = max(decision.by_task[task].total for task in found)
+        least, most = min(found.values()), max(found.values())
+        often = f"{least}" if least == most else f"{least} to {most}"
+        it = "it" if len(found) == 1 else "them"
+        way = f", train {it} {said.ways[decision.targets[next(iter(found))]]}"
+        phrases.append(
+            f"{name} gave no value of {targets_text(list(found), 0)} in {often} of {total} runs: "
+            f"no verdict for {it}{way if decision.judged else ''}"
+        )
+    return phrases
 
 
 def _defined(comparison: Comparison) -> tuple[int, int]:

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from jointrain.baselines import CONSTANT, JOINT
 from jointrain.experiments import SEPARATE
 from jointrain.reports._circumstances import MOST_NAMED, MOST_TABLES, Circumstances
-from jointrain.reports._words import better_or_worse, listed, model_words, number, targets_text
+from jointrain.reports._words import (
+    better_or_worse,
+    listed,
+    model_words,
+    not_counted,
+    number,
+    targets_text,
+)
 from jointrain.studies import Decision
 from jointrain.tables import Blend
 
@@ -51,7 +58,8 @@ def saved_sentence(decision: Decision, said: Circumstances) -> list[str]:
     # where other targets are predicted, the last sentence says so
     if constant and decision.what == "constant":
         by += f"; a constant for {targets_text(constant, 0)}"
-    return [f"Saved: {made}{by}{_gain_of_saving(list(ways), said)}{look}."]
+    gain = _gain_of_saving(list(ways), said, all_targets=len(tasks) == len(said.tasks))
+    return [f"Saved: {made}{by}{gain}{look}."]
 
 
 def _reason(tasks: Sequence[str], decision: Decision, said: Circumstances) -> str:
@@ -144,21 +152,30 @@ def _component(name: str, said: Circumstances, *, plural: bool = False) -> str:
     return f"the {name} ensemble"
 
 
-def _gain_of_saving(ways: Sequence[frozenset[str]], said: Circumstances) -> str:
-    """Return what the saved model is worth on folds held out of its choice."""
+def _gain_of_saving(
+    ways: Sequence[frozenset[str]], said: Circumstances, *, all_targets: bool
+) -> str:
+    """Return what the saved model is worth on folds held out of its choice.
+
+    Args:
+        ways: How targets are predicted, but those that a constant is saved for.
+        said: What is said beside the decision.
+        all_targets: Whether there are no others: the figures are of all.
+    """
     if said.saved_change is None or (all(len(way) == 1 for way in ways) and len(ways) == 1):
         return ""
+    lead = ", " if len(ways) == 1 and all_targets else "; over all "
     if len(ways) == 1:
         changes = {name: said.saved_change(name) for name in ways[0] if name != CONSTANT}
         least = min(changes.values(), key=lambda one: one.change)
         if least.change > 0:
             than = " than either" if len(changes) == 2 else " than any of them alone"
-            return f", {better_or_worse(least, than)} on held-out folds"
+            return f"{lead}{better_or_worse(least, than)}{not_counted(least)} on held-out folds"
     change = said.saved_change(SEPARATE)
     if not math.isfinite(change.change):
         return ""
-    lead = ", " if len(ways) == 1 else "; over all "
-    return f"{lead}{better_or_worse(change, ' than apart')} on held-out folds"
+    gain = better_or_worse(change, " than apart") + not_counted(change)
+    return f"{lead}{gain} on held-out folds"
 
 
 def blend_text(blend: Blend) -> str:

@@ -13,7 +13,7 @@ import polars as pl
 from jointrain.experiments import SEPARATE
 from jointrain.reports._circumstances import MOST_TABLES
 from jointrain.reports._study_answer import answer
-from jointrain.reports._words import listed, metric_heading
+from jointrain.reports._words import listed, metric_heading, signed, unit
 from jointrain.studies import (
     SHIPPED,
     VERDICTS,
@@ -296,14 +296,13 @@ def mean_and_spread(values: np.ndarray, *, spread: bool = True) -> str:
 
 def change_and_interval(comparison: Comparison) -> str:
     """Return a change with the interval that decides: in percent, or the metric's difference."""
-    values = (comparison.change, comparison.low, comparison.high)
     if not math.isfinite(comparison.change):
         return "undefined"
-    if comparison.unit == "percent":
-        change, low, high = (f"{value:+.1f}" for value in values)
-        change += " %"
-    else:
-        change, low, high = (f"{value:+.3g}" for value in values)
+    change, low, high = (
+        signed(value, comparison.unit, comparison.verdict, bound=index > 0)
+        for index, value in enumerate((comparison.change, comparison.low, comparison.high))
+    )
+    change += unit(comparison)
     return f"{change} [{low}, {high}]" if math.isfinite(comparison.low) else change
 
 

@@ -64,10 +64,43 @@ def targets_text(names: Sequence[str], of: int, what: str = "targets") -> str:
     return f"the {number(len(names))} {what}" if len(names) == of else listed(names, 3)
 
 
-def percent(value: float) -> str:
-    """Return a figure with one decimal; with none if that is 0, or the figure 20 or more."""
-    text = f"{value:.0f}" if abs(value) >= 20 else f"{value:.1f}".removesuffix(".0")
+def percent(value: float, decimals: int = 1) -> str:
+    """Return a figure with so many decimals; with none if these are 0, or the figure 20 or more."""
+    places = 0 if abs(value) >= 20 else decimals
+    text = f"{value:.{places}f}"
+    text = text.rstrip("0").removesuffix(".") if places else text
     return "0" if text == "-0" else text
+
+
+def decimals_of(value: float, verdict: str, *, bound: bool) -> int:
+    """Return how many decimals a figure in percent is printed with.
+
+    One; more where what decides would be 0: any figure of what is better or worse, and the bounds
+    of what is undecided.
+
+    Args:
+        value: The figure.
+        verdict: Of the change that it belongs to.
+        bound: Whether it is a bound of the interval, or the change itself.
+    """
+    decides = verdict in ("better", "worse") or (bound and verdict == "undecided")
+    if not decides or not math.isfinite(value) or value == 0 or abs(value) >= 0.05:
+        return 1
+    return 1 - math.floor(math.log10(abs(value)))
+
+
+def signed(value: float, unit: str, verdict: str, *, bound: bool) -> str:
+    """Return a figure of a change with its sign, which 0 has only as ``+``.
+
+    Args:
+        value: The figure.
+        unit: ``percent`` or ``difference``.
+        verdict: As in `decimals_of`.
+        bound: As there.
+    """
+    form = ".3g" if unit == "difference" else f".{decimals_of(value, verdict, bound=bound)}f"
+    text = f"{value:{form}}"
+    return f"{0.0 if float(text) == 0 else value:+{form}}"
 
 
 def size_and_interval(comparison: Comparison, *, turned: bool = False) -> str:
@@ -80,13 +113,20 @@ def size_and_interval(comparison: Comparison, *, turned: bool = False) -> str:
     sign = -1 if turned else 1
     values = [sign * comparison.change, *sorted((sign * comparison.low, sign * comparison.high))]
     if comparison.unit == "difference":
-        digits = [f"{value:.3g}" for value in values]
+        digits = [f"{value + 0.0:.3g}" for value in values]
     else:
         whole = abs(values[0]) >= 10 and min(map(abs, values[1:])) >= 1
-        digits = [f"{value:.0f}" if whole else percent(value) for value in values]
+        digits = [
+            f"{value:.0f}" if whole else _percent_of(comparison, value, bound=index > 0)
+            for index, value in enumerate(values)
+        ]
     if not math.isfinite(values[1]):
         return digits[0] + unit(comparison)
     return f"{digits[0]}{unit(comparison)} [{digits[1]}, {digits[2]}]"
+
+
+def _percent_of(comparison: Comparison, value: float, *, bound: bool) -> str:
+    return percent(value, decimals_of(value, comparison.verdict, bound=bound))
 
 
 def metric_heading(metric: Metric) -> str:
@@ -98,11 +138,20 @@ def better_or_worse(comparison: Comparison, than: str = "") -> str:
     """Return a change in words: ``5.8 % worse than apart [0.3, 11.3]``, ``no better`` at 0."""
     figures = (comparison.change, comparison.low, comparison.high)
     in_percent = comparison.unit == "percent"
-    zero = [percent(one) == "0" if in_percent else one == 0 for one in figures]
+    zero = [
+        _percent_of(comparison, one, bound=index > 0) == "0" if in_percent else one == 0
+        for index, one in enumerate(figures)
+    ]
     turned = comparison.change < 0 and not zero[0]
     size, _, interval = size_and_interval(comparison, turned=turned).partition(" [")
     words = f"no better{than}" if zero[0] else f"{size} {'worse' if turned else 'better'}{than}"
     return f"{words} [{interval}" if interval and not all(zero) else words
+
+
+def not_counted(comparison: Comparison) -> str:
+    """Return the targets that a figure over several ones leaves out, to be put behind it."""
+    left_out = comparison.left_out
+    return f" ({listed(left_out, 4)} not counted)" if left_out else ""
 
 
 def unit(comparison: Comparison) -> str:

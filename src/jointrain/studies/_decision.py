@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from jointrain.baselines import CONSTANT
@@ -43,6 +43,8 @@ class StudyFigures:
         work: What the training on a fold costs, by recipe, see `training_work`.
         folds: How many folds of a repetition were measured; with one fixed test set, how many
             seeds.
+        lacks: In how many runs a recipe has no value of a target where another one has; called with
+            both names and the target. Default: in none.
     """
 
     tasks: tuple[str, ...]
@@ -54,6 +56,7 @@ class StudyFigures:
     overall: Callable[[str, str, Sequence[str], int], Comparison]
     work: Mapping[str, float]
     folds: int
+    lacks: Callable[[str, str, str], int] = lambda *_: 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,10 @@ class Decision:
         beats_apart: Where together is not shown to beat apart, and one of both is chosen: the best
             of the other recipes that are shown to, if any.
         beats_apart_change: How it compares with apart over the targets that are judged.
+        baseline: The baseline that is the answer, though it need not predict most targets; None if
+            none is.
+        failed: Targets without a verdict of which together or apart lacks values that the other one
+            has, as where its training diverged: which of the two, and in how many runs.
     """
 
     what: What
@@ -103,10 +110,17 @@ class Decision:
     rival_change: Comparison | None = None
     beats_apart: str | None = None
     beats_apart_change: Comparison | None = None
+    baseline: str | None = None
+    failed: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
     @property
     def chosen(self) -> str:
-        """What predicts most of the targets that are judged; of equals, what is named first."""
+        """The baseline that is the answer, else what predicts most of the targets that are judged.
+
+        Of equals, what is named first.
+        """
+        if self.baseline is not None:
+            return self.baseline
         given = [self.targets[task] for task in self.judged or self.targets]
         return max(dict.fromkeys(given), key=given.count)
 
@@ -126,8 +140,11 @@ def decide(figures: StudyFigures) -> Decision:
     """Return what the figures say to do; the order is that of this module's first lines."""
     together = figures.together
     measured = figures.by_task(together, SEPARATE) if together is not None else {}
+    failed = _failed(figures)
     if figures.folds < FEWEST_FOLDS:
-        return _first_look(figures, figures.tasks, measured)
+        decision = _first_look(figures, figures.tasks, measured)
+        targets = {**decision.targets, **_other_way(figures, failed)}
+        return replace(decision, targets=targets, failed=failed)
     unscored = tuple(
         task for task in figures.tasks if task in measured and not has_interval(measured[task])
     )
@@ -139,14 +156,37 @@ def decide(figures: StudyFigures) -> Decision:
         decision = _first_look(figures, figures.tasks, measured)
     else:
         decision = _networks_or_baseline(figures, judged, measured)
+    failed = {task: one for task, one in failed.items() if task in unscored}
     targets = {
         task: CONSTANT if task in unpredicted else decision.targets.get(task, decision.network)
         for task in figures.tasks
     }
     return replace(
-        decision, targets=targets, judged=judged, unpredicted=unpredicted, excluded=excluded,
-        unscored=unscored,
+        decision, targets=targets | _other_way(figures, failed), judged=judged,
+        unpredicted=unpredicted, excluded=excluded, unscored=unscored, failed=failed,
     )  # fmt: skip
+
+
+def _failed(figures: StudyFigures) -> dict[str, tuple[str, int]]:
+    """Return `Decision.failed`."""
+    together = figures.together
+    if together is None:
+        return {}
+    found = {}
+    for task in figures.tasks:
+        runs, of_apart = (
+            figures.lacks(together, SEPARATE, task),
+            figures.lacks(SEPARATE, together, task),
+        )
+        if runs != of_apart:
+            found[task] = (together, runs) if runs > of_apart else (SEPARATE, of_apart)
+    return found
+
+
+def _other_way(figures: StudyFigures, failed: Mapping[str, tuple[str, int]]) -> dict[str, str]:
+    """Return what predicts the targets of `Decision.failed`: what has their values."""
+    together = figures.together or SEPARATE
+    return {task: together if one == SEPARATE else SEPARATE for task, (one, _) in failed.items()}
 
 
 def has_interval(comparison: Comparison) -> bool:
@@ -205,7 +245,7 @@ def _networks_or_baseline(
         }
         return replace(
             decision, what="baseline", basis="better", targets=targets, overall=least,
-            against=beaten,
+            against=beaten, baseline=best,
         )  # fmt: skip
     rivals = {
         name: figures.overall(name, network, judged, len(figures.baselines))
@@ -305,7 +345,10 @@ def _first_look(
     if together is None:
         return Decision("apart", "no interval", dict.fromkeys(tasks, SEPARATE), SEPARATE)
     cost = _cost(figures, together)
-    what: What = "together" if cost < CHEAPER else "apart"
+    failed = {name for name, _ in _failed(figures).values()}
+    # a way of which values are missing is no way to take, whatever it costs
+    cheaper = cost < CHEAPER and together not in failed
+    what: What = "together" if cheaper or failed == {SEPARATE} else "apart"
     name = together if what == "together" else SEPARATE
     decision = Decision(
         what,

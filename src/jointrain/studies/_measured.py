@@ -77,6 +77,16 @@ class Measured:
             found[str(name)] = np.array([number in known for number in order], dtype=bool)
         return found
 
+    def lacks(self, name: str, reference: str, task: str) -> int:
+        """Return on how many folds that both were run on only the reference has a value of a task.
+
+        By the task's first metric.
+        """
+        metric = next(one for one in self.tasks if one.name == task).primary_metric.name
+        run = self._places[name] & self._places[reference]
+        own, other = (np.isfinite(self.values(one, task, metric)) for one in (name, reference))
+        return int((run & other & ~own).sum())
+
     def changes(self, name: str, reference: str) -> dict[str, Changes]:
         """Return the changes of each task's first metric, on the folds that both were run on.
 

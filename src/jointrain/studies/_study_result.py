@@ -668,6 +668,7 @@ def figures_of(result: StudyResult) -> StudyFigures:
         result.overall,
         {name: spent / max(result.runs(name), 1) for name, spent in result.work.items()},
         study.seeds if fixed else result.folds_done,
+        result.measured.lacks,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jointrain.reports._words import signed
+
 
 def number(value: float | None) -> str:
     """Return a figure of a table."""
@@ -15,10 +17,10 @@ def change_text(row: Mapping[str, Any]) -> str:
     """Return a change with its interval."""
     if row.get("change") is None:
         return "" if "change" not in row else "undefined"
-    percent = row.get("unit") == "percent"
-    form = "{:+.1f}" if percent else "{:+.3g}"
-    unit = " %" if percent else ""
+    unit, verdict = row.get("unit", "difference"), row.get("verdict", "")
+    sign = " %" if unit == "percent" else ""
+    change = signed(row["change"], unit, verdict, bound=False) + sign
     if row.get("low") is None:
-        return form.format(row["change"]) + unit
-    ends = f"{form.format(row['low'])}, {form.format(row['high'])}"
-    return f"{form.format(row['change'])}{unit} [{ends}]"
+        return change
+    low, high = (signed(row[name], unit, verdict, bound=True) for name in ("low", "high"))
+    return f"{change} [{low}, {high}]"
