@@ -10,7 +10,7 @@ import torch
 from jointrain import InvalidInputError, Recipe, Study, Task
 from jointrain.experiments import Experiment, named_recipes
 from jointrain.reports import answer
-from jointrain.studies import run_within_budget
+from jointrain.studies import KeptRuns, run_within_budget
 from jointrain.studies.searches import search_groups, search_shared_depth, search_weights
 
 TASKS = [Task.regression("a"), Task.binary("b")]
@@ -267,3 +267,12 @@ def test_settings_that_are_not_named_by_a_text_are_refused(settings):
     experiment = Experiment.of(run=print, tasks=[Task.regression("y")])
     with pytest.raises(InvalidInputError, match="settings of recipe 'a' can't be told apart"):
         Study(experiment, ["separate", {"name": "a"} | settings])
+
+
+def test_runs_that_are_kept_tell_by_which_metric_to_judge(tmp_path):
+    def run(recipe, seed, split):
+        return {"b": {"log-loss": 0.5 + 0.01 * split, "ROC-AUC": 0.8 + 0.01 * split}}
+
+    experiment = Experiment.of(run=run, tasks=[Task.binary("b")], splits=3)
+    Study(experiment, ["separate", "joint"]).run(workers=1, store=tmp_path / "kept")
+    assert set(KeptRuns.of_store(tmp_path / "kept").table["metric"]) == {"ROC-AUC"}

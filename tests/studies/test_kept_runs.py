@@ -5,8 +5,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from jointrain import InvalidInputError
-from jointrain.studies import KeptRuns
+from jointrain import InvalidInputError, Task
+from jointrain.studies import KeptRuns, write_runs
 from jointrain.studies._run_store import RunStore
 
 
@@ -68,3 +68,38 @@ def test_runs_of_loops_without_row_numbers_are_judged(tmp_path: Path):
     some = [{**row, "test_rows": row["fold"]} for row in rows]
     with pytest.raises(InvalidInputError, match="0 test rows"):
         KeptRuns(pl.DataFrame(some), ("separate", "joint"), 6, 6).judged("separate")
+
+
+def _of_two_metrics() -> pl.DataFrame:
+    values = {
+        "separate": {"ROC-AUC": 0.8, "log-loss": 0.5},
+        "joint": {"ROC-AUC": 0.85, "log-loss": 0.55},
+    }
+    return pl.DataFrame(
+        [
+            {"recipe": name, "seed": 0, "fold": fold, "task": "y", "metric": metric,
+             "value": value + 0.001 * fold * len(name), "train_rows": 8, "test_rows": 2}
+            for name, by_metric in values.items()
+            for metric, value in by_metric.items()
+            for fold in range(3)
+        ]
+    )  # fmt: skip
+
+
+def test_a_written_table_is_judged_by_the_metric_that_decides(tmp_path: Path):
+    path = tmp_path / "results.parquet"
+    task = Task.binary("y").judged_by("log-loss")
+    write_runs(_of_two_metrics(), [task], path)
+    kept = KeptRuns.of_table(path)
+    assert kept.table["metric"].unique().to_list() == ["log-loss"]
+    assert kept.judged("separate").comparisons["joint"]["y"].change < 0
+
+
+def test_an_older_table_is_judged_by_the_first_metric_with_a_note(tmp_path: Path):
+    path = tmp_path / "results.parquet"
+    _of_two_metrics().write_parquet(path)
+    kept = KeptRuns.of_table(path)
+    assert kept.table["metric"].unique().to_list() == ["ROC-AUC"]
+    assert "y by ROC-AUC" in kept.judged("separate").notes[0]
+    _of_two_metrics().filter(metric="ROC-AUC").write_parquet(path)
+    assert KeptRuns.of_table(path).notes == ()

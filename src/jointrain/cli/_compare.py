@@ -414,7 +414,7 @@ def _save(
 
     from jointrain.bundle import write_bundle
     from jointrain.reports import folds_and_seeds
-    from jointrain.studies import SHIPPED, mean_of_defined
+    from jointrain.studies import SHIPPED, mean_of_defined, write_runs
 
     metrics: dict[str, dict[str, float]] = {}
     with skippable("metrics of the saved model"):
@@ -436,7 +436,7 @@ def _save(
         write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
         with skippable("results.parquet"):
             rows = pl.concat([result.table, result.shipped_table])
-            rows.write_parquet(folder / "results.parquet")
+            write_runs(rows, table.tasks, folder / "results.parquet")
 
     return write_new_folder(output_folder(settings), write, force=settings.force, elsewhere=True)
 

@@ -82,7 +82,7 @@ def save_experiment_answer(
     from jointrain.bundle import write_bundle
     from jointrain.experiments import Experiment
     from jointrain.reports import result_to_json
-    from jointrain.studies import fit_chosen
+    from jointrain.studies import fit_chosen, write_runs
 
     out = settings.out or settings.default_folder
     model, why = None, None
@@ -108,7 +108,7 @@ def save_experiment_answer(
 
     def write(folder: Path) -> None:
         nonlocal saved
-        result.table.write_parquet(folder / "results.parquet")
+        write_runs(result.table, result.study.tasks, folder / "results.parquet")
         if model is not None:
             bundle = folder / "bundle"
             bundle.mkdir()

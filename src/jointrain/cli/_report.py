@@ -14,6 +14,7 @@ from jointrain.errors import InvalidInputError
 from jointrain.system.output_file import write_whole
 from jointrain.system.output_folder import BUNDLE, RUNS
 from jointrain.system.stored_files import MISFIT
+from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
     from jointrain.reports import Figures
@@ -77,6 +78,8 @@ def _figures(folder: Path, baseline: str) -> Figures:
         raise InvalidInputError(
             f"{folder} holds no study: there is no {FIGURES}, results.parquet or {RUNS} in it"
         )
+    for note in kept.notes:
+        say(f"note: {note}")
     if kept.finished and kept.done:
         return runs_figures(kept.judged(baseline), title, command=command)
     return interim_figures(

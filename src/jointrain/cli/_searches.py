@@ -141,6 +141,7 @@ def _answer(
     from jointrain.charts import save_picture
     from jointrain.data import SupervisedTable
     from jointrain.reports import data_figures, search_figures, write_page
+    from jointrain.studies import write_runs
     from jointrain.tables import TableExperiment
 
     if isinstance(settings, ExperimentSearchSettings):
@@ -154,7 +155,7 @@ def _answer(
     if out is not None:
 
         def write(folder: Path) -> None:
-            candidates.table.write_parquet(folder / "results.parquet")
+            write_runs(candidates.table, candidates.tasks, folder / "results.parquet")
             picture = None
             if affinity is not None:
                 affinity.table().write_parquet(folder / "affinity.parquet")

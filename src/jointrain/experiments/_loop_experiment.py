@@ -288,7 +288,8 @@ class LoopJob:
                 raise InvalidInputError(
                     f"`run` returned no {primary} of task {task.name!r} in its {what}{known}"
                 )
-            for metric, value in by_metric.items():
+            # the metric that decides is first, which tells what is kept of a run by which to judge
+            for metric, value in {primary: by_metric[primary], **by_metric}.items():
                 rows.append(self._row(task, metric, value))
         return rows
 

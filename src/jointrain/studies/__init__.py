@@ -9,7 +9,7 @@ from jointrain.studies._equal_compute import Compute, with_equal_compute
 from jointrain.studies._given_runs import RunVerdicts, verdict
 from jointrain.studies._job_runner import run_jobs
 from jointrain.studies._joint_prior import TableFacts, facts_of, joint_prior
-from jointrain.studies._kept_runs import KeptRuns
+from jointrain.studies._kept_runs import KeptRuns, write_runs
 from jointrain.studies._measured import Measured
 from jointrain.studies._measurements import StudyInterrupted
 from jointrain.studies._run_store import RunStore
@@ -72,4 +72,5 @@ __all__ = [
     "together_of",
     "verdict",
     "with_equal_compute",
+    "write_runs",
 ]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -13,11 +14,28 @@ from jointrain.errors import InvalidInputError
 from jointrain.studies._given_runs import RunVerdicts, verdict
 from jointrain.studies._metric_names import named_metric
 from jointrain.studies._run_store import RunStore
+from jointrain.task import Task
 
 _COLUMNS = {
     "recipe": pl.String, "task": pl.String, "metric": pl.String, "fold": pl.Int64,
     "seed": pl.Int64, "value": pl.Float64, "train_rows": pl.Int64, "test_rows": pl.Int64,
 }  # fmt: skip
+
+_DECIDES = "decides"
+"""The column that tells by which metric a task is judged."""
+
+
+def write_runs(table: pl.DataFrame, tasks: Sequence[Task], path: Path) -> None:
+    """Write the rows of runs as ``results.parquet``, with a column ``decides``.
+
+    Args:
+        table: As `StudyResult.table`.
+        tasks: Of whose metrics the first decides.
+        path: The file.
+    """
+    decides = {task.name: task.primary_metric.name for task in tasks}
+    first = pl.col("task").replace_strict(decides, return_dtype=pl.String)
+    table.with_columns((pl.col("metric") == first).alias(_DECIDES)).write_parquet(path)
 
 
 @dataclass(frozen=True)
@@ -29,12 +47,14 @@ class KeptRuns:
         recipes: Names of recipes and baselines, in order.
         done: How many runs are done, of recipes and baselines on folds.
         planned: How many there are in all.
+        notes: What the reader should know of them, in words.
     """
 
     table: pl.DataFrame
     recipes: tuple[str, ...]
     done: int
     planned: int
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of_store(cls, folder: Path) -> Self:
@@ -70,16 +90,29 @@ class KeptRuns:
             InvalidInputError: It is none.
         """
         try:
-            table = pl.read_parquet(path)
-            table = table.select(list(_COLUMNS)).cast(_COLUMNS)  # type: ignore[arg-type]
+            whole = pl.read_parquet(path)
+            table = whole.select(list(_COLUMNS)).cast(_COLUMNS)  # type: ignore[arg-type]
             table = _named(table)
+            decides = whole[_DECIDES].cast(pl.Boolean) if _DECIDES in whole.columns else None
         except (OSError, ValueError, pl.exceptions.PolarsError):
             raise InvalidInputError(
                 f"{path} is damaged, or of another version of jointrain; run the command again"
             ) from None
         runs = table.select("recipe", "seed", "fold").n_unique()
         recipes = table["recipe"].unique(maintain_order=True).to_list()
-        return cls(_first_metrics(table), tuple(recipes), runs, runs)
+        if decides is not None:
+            return cls(table.filter(decides), tuple(recipes), runs, runs)
+        kept = _first_metrics(table)
+        notes: tuple[str, ...] = ()
+        if len(kept) < len(table):
+            found = kept.select("task", "metric").unique(maintain_order=True).iter_rows()
+            by = ", ".join(f"{task} by {metric}" for task, metric in found)
+            notes = (
+                f"{path.name} is of an older version, which did not keep which metric decides: "
+                f"here each target is judged by its first one ({by}), which may be another than "
+                "that of the answer",
+            )
+        return cls(kept, tuple(recipes), runs, runs, notes)
 
     @property
     def finished(self) -> bool:
@@ -96,13 +129,14 @@ class KeptRuns:
         # loops whose splits are no row numbers keep 0 rows: they are not known
         counts = self.table.select("test_rows", "train_rows")
         known = folds and any(bool((counts[name] != 0).any()) for name in counts.columns)
-        return verdict(
+        found = verdict(
             self.table,
             fold="fold" if folds else None,
             baseline=baseline,
             test_rows="test_rows" if known else None,
             train_rows="train_rows" if known else None,
         )
+        return replace(found, notes=(*self.notes, *found.notes))
 
     def higher_is_better(self) -> dict[str, bool | None]:
         """Return whether more is better, by metric; None where its name does not say."""
