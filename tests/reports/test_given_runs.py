@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 
-from jointrain.reports import answer_of_runs, runs_page, runs_to_json
+from jointrain.reports import answer_of_runs, print_runs, runs_page, runs_to_json
 from jointrain.reports._given_runs import tables_of_runs
 from jointrain.studies import verdict
 
@@ -228,3 +230,11 @@ def test_json_has_all_figures():
     assert told["tasks"]["a"]["recipes"]["separate"] == {"mean": 2, "deviation": 0}
     bare = json.dumps(runs_to_json(verdict(runs([LEFT[:1]]))), allow_nan=False)
     assert json.loads(bare)["recipes"]["joint"]["delta_m"]["low"] is None
+
+
+def test_names_with_codes_of_emoji_are_printed_as_they_are():
+    console = Console(file=io.StringIO(), width=200)
+    print_runs(verdict(runs([14 + LEFT], recipes=("my:man:way",))), console)
+    shown = console.file.getvalue()
+    assert "Take my:man:way: it is" in shown
+    assert shown.count("my:man:way") == 4

@@ -58,3 +58,12 @@ def test_a_wide_console_gets_one_table():
     lines = printed(160, HEADINGS, ROWS)
     assert "change against separate" in lines[1]
     assert sum(line.startswith("shipped model") for line in lines) == 1
+
+
+def test_codes_of_emoji_and_markup_stay_as_they_are_written():
+    lines = printed(80, ["a:man:b", "[red]"], [["sex:man:woman", "[b]:smile:[/b]"]], ":man: title")
+    assert lines[0] == ":man: title"
+    assert [line.split() for line in lines[1:3]] == [
+        ["a:man:b", "[red]"],
+        ["sex:man:woman", "[b]:smile:[/b]"],
+    ]

@@ -282,7 +282,11 @@ def print_runs(result: RunVerdicts, console: Console) -> None:
     )
     console.print()
     console.print(
-        printable(" ".join(answer_of_runs(result))), style="bold", markup=False, highlight=False
+        printable(" ".join(answer_of_runs(result))),
+        style="bold",
+        markup=False,
+        emoji=False,
+        highlight=False,
     )
 
 

@@ -77,12 +77,20 @@ class SearchReport:
             if len(rows) > len(shown):
                 title = f"{title} ({len(shown)} of {len(rows)})"
             print_table(console, title, headings, shown)
-        console.print(printable(" ".join(self.notes)), style="dim", soft_wrap=True, markup=False)
+        console.print(
+            printable(" ".join(self.notes)), style="dim", soft_wrap=True, markup=False, emoji=False
+        )
         console.print()
-        console.print(printable(" ".join(self.answer)), style="bold", soft_wrap=True, markup=False)
+        console.print(
+            printable(" ".join(self.answer)),
+            style="bold",
+            soft_wrap=True,
+            markup=False,
+            emoji=False,
+        )
         if self.flag:
             text = f"Train with: jointrain fit TABLE ... {self.flag}"
-            console.print(printable(text), soft_wrap=True, markup=False)
+            console.print(printable(text), soft_wrap=True, markup=False, emoji=False)
 
     def markdown(self, title: str, *, picture: str | None = None) -> str:
         """Return the report as a page.

@@ -18,6 +18,7 @@ def print_result(result: StudyResult, console: Console) -> None:
         printable(" ".join(answer(result, written=True))),
         style="bold",
         markup=False,
+        emoji=False,
         highlight=False,
     )
 
@@ -32,7 +33,11 @@ def print_interim(result: StudyResult, console: Console, planned: int | None) ->
     """
     _print_tables(result, console, interim=True)
     console.print(
-        printable(interim_answer(result, planned)), style="bold", markup=False, highlight=False
+        printable(interim_answer(result, planned)),
+        style="bold",
+        markup=False,
+        emoji=False,
+        highlight=False,
     )
 
 
@@ -56,5 +61,6 @@ def _print_tables(result: StudyResult, console: Console, *, interim: bool) -> No
                 style="dim",
                 soft_wrap=True,
                 markup=False,
+                emoji=False,
             )
     console.print()

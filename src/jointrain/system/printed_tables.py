@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jointrain.system.terminal_streams import printable
 
@@ -27,7 +28,9 @@ def print_table(
     Words are never broken. Where the console has no room for all columns, they follow below in a
     table of their own, with the first column again.
     """
-    console.print(printable(title), style="bold", markup=False, highlight=False, soft_wrap=True)
+    console.print(
+        printable(title), style="bold", markup=False, emoji=False, highlight=False, soft_wrap=True
+    )
     headings = [_cell(heading) for heading in headings]
     rows = [[_cell(cell) for cell in row] for row in rows]
     rows = _shortened(rows, max(console.width // 2, 12))
@@ -37,15 +40,16 @@ def print_table(
             figures = index > 0 and all(_FIGURE.match(row[index]) for row in rows)
             right = figures or _is_verdict(headings[index])
             table.add_column(
-                headings[index],
+                Text(headings[index]),
                 justify="right" if right else "left",
                 width=width,
                 overflow="fold",
             )
         for row in rows:
             colour = next((_COLOURS[cell] for cell in reversed(row) if cell in _COLOURS), None)
-            table.add_row(*(row[index] for index in chosen), style=colour)
-        console.print(table, markup=False)
+            # a text is shown as it is, where a string may hold codes such as :man:
+            table.add_row(*(Text(row[index]) for index in chosen), style=colour)
+        console.print(table)
         console.print()
 
 

@@ -109,6 +109,8 @@ def test_the_console_takes_names_as_they_are():
     out = io.StringIO()
     ConsoleLogger(console=Console(file=out)).log(1, {"training/[bold]a[/]": 0.5})
     assert out.getvalue() == "step 1  training/[bold]a[/] 0.5\n"
+    ConsoleLogger(console=Console(file=out)).log(2, {"training/sex:man:woman": 0.5})
+    assert out.getvalue().endswith("step 2  training/sex:man:woman 0.5\n")
 
 
 # --- CSV -----------------------------------------------------------------------------------------

@@ -106,7 +106,7 @@ class ConsoleLogger(Logger):
         if best:
             words.append("best")
         self._console.print(
-            "  ".join(words), style="bold" if best else None, markup=False, highlight=False,
+            "  ".join(words), style="bold" if best else None, markup=False, emoji=False, highlight=False,
             soft_wrap=True,
         )  # fmt: skip
 
