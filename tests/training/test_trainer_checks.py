@@ -74,3 +74,43 @@ def test_a_head_gives_one_tensor():
 def test_callbacks_may_come_from_an_iterator():
     given = Callback()
     assert Trainer(_network(), TASKS, callbacks=iter([given])).callbacks == (given,)
+
+
+class _Shifting(nn.Linear):
+    def forward(self, inputs):
+        return super().forward(inputs.sub_(5).div_(3))
+
+
+def test_layers_that_write_into_the_inputs_are_refused_and_the_data_stay():
+    x = torch.randn(8, 3)
+    before = x.clone()
+    trunk = _Shifting(3, 4)
+    trainer = Trainer(
+        HardSharing(trunk, {task.name: nn.Linear(4, 1) for task in TASKS}), TASKS, device="cpu"
+    )
+    data = TensorData(x, {"a": x[:, 0].clone(), "b": x[:, 1].clone()})
+    with pytest.raises(InvalidInputError, match="changes its inputs in place"):
+        trainer.fit(data)
+    with torch.inference_mode(), pytest.raises(InvalidInputError, match="inputs in place"):
+        trainer.predict(x)
+    assert torch.equal(x, before)
+
+
+def test_heads_that_write_into_shared_features_are_refused():
+    heads = {"a": nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 1)), "b": nn.Linear(4, 1)}
+    trainer = Trainer(HardSharing(nn.Linear(3, 4), heads), TASKS, device="cpu")
+    with pytest.raises(InvalidInputError, match="the head of task 'a' changes in place what other"):
+        trainer.fit(TensorData(X, {"a": X[:, 0], "b": X[:, 1]}))
+    with pytest.raises(InvalidInputError, match="the head of task 'a' changes in place"):
+        trainer.predict(X)
+
+
+def test_heads_that_write_into_what_is_theirs_alone_are_taken():
+    heads = {task.name: nn.Sequential(nn.Linear(4, 4), nn.ReLU(True), nn.Linear(4, 1))
+             for task in TASKS}  # fmt: skip
+    data = TensorData(X, {"a": X[:, 0], "b": X[:, 1]})
+    network = HardSharing(nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True)), heads)
+    assert Trainer(network, TASKS, epochs=1, device="cpu").fit(data)
+    head = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 1))
+    alone = HardSharing(nn.Linear(3, 4), {"a": head})
+    assert Trainer(alone, TASKS[:1], epochs=1, device="cpu").fit(data.only(["a"]))

@@ -13,6 +13,7 @@ from jointrain.data import count_rows, map_tensors
 from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.task import Task
+from jointrain.training._in_place import refusing_writes
 from jointrain.training.sampling import rows_at_once
 
 
@@ -57,7 +58,8 @@ def predict(
         returns: as `Task.predict`, first dimension n, on the CPU.
 
     Raises:
-        InvalidInputError: The network takes an input that is not there.
+        InvalidInputError: The network takes an input that is not there, or a layer changes in place
+            what others are given, too.
     """
     names = [task.name for task in tasks]
     found: dict[str, Tensor] = {}
@@ -66,7 +68,11 @@ def predict(
         # at least one pass, so that no rows give empty predictions of the right shape
         for start in range(0, max(count, 1), rows):
             part = map_tensors(lambda x, i=start: x[i : i + rows].to(device), inputs)  # type: ignore[misc]
-            outputs = _outputs(network, part, names)
+            if start == 0:
+                with refusing_writes(network, part) as part:
+                    outputs = _outputs(network, part, names)
+            else:
+                outputs = _outputs(network, part, names)
             for task in tasks:
                 output = outputs[task.name]
                 if output.device.type not in ("cpu", "cuda"):

@@ -16,6 +16,7 @@ from jointrain.balancing import Balancer, Needs
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.task import Task
+from jointrain.training._in_place import refusing_writes
 from jointrain.training._phases import Phases
 from jointrain.training._settings import TrainingSettings, named
 from jointrain.training.callbacks import Callback
@@ -175,14 +176,16 @@ def check_made(network: nn.Module) -> None:
 
 @torch.no_grad()
 def check_outputs(network: Network, batches: Iterable[Batch], tasks: Mapping[str, Task]) -> None:
-    """Refuse a head whose output does not fit its task.
+    """Refuse a head whose output does not fit its task, and layers that write into the data.
 
     Raises:
-        InvalidInputError: A head has the wrong width, or gives no tensor.
+        InvalidInputError: A head has the wrong width, or gives no tensor; or a layer changes in
+            place what others are given, too.
     """
     network.eval()
     for batch in batches:
-        outputs = network(batch.data.inputs, batch.tasks)
+        with refusing_writes(network, batch.data.inputs) as inputs:
+            outputs = network(inputs, batch.tasks)
         for name in batch.tasks:
             task = tasks[name]
             if not isinstance(outputs[name], Tensor):
