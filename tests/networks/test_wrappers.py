@@ -230,3 +230,35 @@ def test_an_image_network_is_cut_by_the_name_of_its_layer(library):
     }
     with pytest.raises(InvalidInputError, match="did you mean 'layer"):
         HardSharing(trunk, made, split_at="layer33")
+
+
+class _Passing(nn.Module):
+    """Passes on whatever it is given, as wrappers and adapted models do."""
+
+    def __init__(self, model, *, base=False):
+        super().__init__()
+        self.model = model
+        if base:
+            self.get_base_model = lambda: model
+
+    def forward(self, *args, **kwargs):
+        return self.model(*args, **kwargs)
+
+
+@pytest.mark.parametrize("base", [False, True])
+def test_models_that_take_any_entry_are_given_the_mask(base):
+    transformers = pytest.importorskip("transformers")
+    settings = transformers.BertConfig(
+        hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+        vocab_size=9,
+    )  # fmt: skip
+    bert = transformers.BertModel(settings).eval()
+    ids = torch.randint(1, 9, (2, 5))
+    mask = torch.tensor([[1] * 5, [1, 1, 1, 0, 0]])
+    batch = {"input_ids": ids, "attention_mask": mask}
+    expected = TransformerTrunk(bert, pooling="first")(batch)
+    if base:
+        # entries that the base does not know are for the heads
+        batch["labels"] = ids
+    passed = TransformerTrunk(_Passing(bert, base=base), pooling="first")(batch)
+    assert torch.equal(passed, expected)

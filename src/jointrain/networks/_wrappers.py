@@ -24,7 +24,9 @@ class TransformerTrunk(nn.Module):
 
     Shape:
         forward: token numbers [b, s], or a mapping with ``input_ids`` and what else the model
-        takes (entries it does not know are for the heads) -> [b, d], or [b, s, d] for ``none``.
+        takes (entries it does not know are for the heads; one that takes any, by ``**kwargs``, is
+        given all, and an adapted one of peft those of its base) -> [b, d], or [b, s, d] for
+        ``none``.
 
     Raises:
         InvalidInputError: The pooling is unknown, or the model has no pooler.
@@ -41,12 +43,13 @@ class TransformerTrunk(nn.Module):
             )
         self.model = model
         self.pooling = pooling
-        self._accepted = frozenset(inspect.signature(model.forward).parameters)
+        self._accepted = _accepted(model)
 
     def forward(self, inputs: Tensor | Mapping[str, Tensor]) -> Tensor:
         """Return the encoded texts."""
         given = {"input_ids": inputs} if isinstance(inputs, Tensor) else inputs
-        output = self.model(**{k: v for k, v in given.items() if k in self._accepted})
+        known = self._accepted
+        output = self.model(**{k: v for k, v in given.items() if known is None or k in known})
         hidden: Tensor = output.last_hidden_state  # [b, s, d]
         if self.pooling == "none":
             return hidden
@@ -64,6 +67,19 @@ class TransformerTrunk(nn.Module):
             return hidden.mean(1)
         weights = mask.to(hidden.dtype)[..., None]
         return (hidden * weights).sum(1) / weights.sum(1).clamp_min(1)
+
+
+def _accepted(model: nn.Module) -> frozenset[str] | None:
+    """Return the entries that a model takes, None for any."""
+    # as adapted models of peft, whose own `forward` names none
+    base: Any = getattr(model, "get_base_model", None)
+    forward = (model if base is None else base()).forward
+    taken = inspect.signature(forward).parameters
+    # models of transformers name all that they take; what else they are given they pass on
+    names_all = forward.__module__.startswith("transformers")
+    if not names_all and any(one.kind is one.VAR_KEYWORD for one in taken.values()):
+        return None
+    return frozenset(taken)
 
 
 class TransformerDecoder(nn.Module):
