@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from jointrain import HardSharing, Task, TensorData
+from jointrain import HardSharing, InvalidInputError, Task, TensorData
 from jointrain.experiments._gradient_weights import gradient_weights
 
 
@@ -44,3 +44,14 @@ def test_a_task_that_moves_nothing_keeps_a_finite_weight():
 def test_one_task_has_weight_one():
     network, tasks, data = problem()
     assert gradient_weights(network, tasks[:1], data) == {"a": 1.0}
+
+
+def test_frozen_shared_layers_are_left_out():
+    network, tasks, data = problem()
+    trunk = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4)).double()
+    trunk[0].requires_grad_(False)
+    network = HardSharing(trunk, {"a": nn.Linear(4, 1), "b": nn.Linear(4, 1)}).double()
+    assert sum(gradient_weights(network, tasks, data, epochs=1).values()) == pytest.approx(2)
+    trunk.requires_grad_(False)
+    with pytest.raises(InvalidInputError, match="all are frozen; give other `weights`"):
+        gradient_weights(network, tasks, data, epochs=1)

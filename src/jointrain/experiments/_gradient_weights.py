@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from jointrain.data import TensorData
+from jointrain.errors import InvalidInputError
 from jointrain.networks import Network
 from jointrain.task import Task
 from jointrain.training import Trainer
@@ -41,6 +42,9 @@ def gradient_weights(
         train: The training rows.
         epochs: Epochs of the run that the weights are for; default 100.
         **settings: What else `Trainer` takes.
+
+    Raises:
+        InvalidInputError: All that tasks share is frozen.
 
     Source: Yang et al., "AutoScale: Linear Scalarization Guided by Multi-Task Optimization
         Metrics", 2025, https://arxiv.org/abs/2508.13979 (weights from the metrics of an exploring
@@ -76,7 +80,14 @@ class _ExploringTrainer(Trainer):
         # it looks at gradients of all rows
         super().__init__(network, tasks, **{"strategy": "alone"} | settings)
         self.lengths: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
-        self._shared = network.shared_parameters() or self.session.parameters
+        shared = network.shared_parameters() or self.session.parameters
+        # what is frozen has no gradient
+        self._shared = [parameter for parameter in shared if parameter.requires_grad]
+        if not self._shared:
+            raise InvalidInputError(
+                "weights by gradients need shared parameters that are trained, and all are frozen; "
+                "give other `weights`"
+            )
 
     def backward(self, losses: Mapping[str, Tensor], batches: Sequence[Batch]) -> None:
         for name, loss in losses.items():
@@ -84,5 +95,7 @@ class _ExploringTrainer(Trainer):
                 loss, self._shared, retain_graph=True, allow_unused=True
             )
             squares = [g.square().sum() for g in gradients if g is not None]
-            self.lengths[name].append(torch.stack(squares).sum().sqrt())
+            # a task may reach frozen parts alone of what is shared
+            square = torch.stack(squares).sum() if squares else loss.new_zeros(())
+            self.lengths[name].append(square.sqrt())
         super().backward(losses, batches)

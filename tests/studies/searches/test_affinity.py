@@ -142,6 +142,21 @@ def test_bad_settings_are_refused(settings, message):
         AffinityTrainer(network, tasks, device="cpu", **settings)
 
 
+def test_frozen_shared_layers_are_left_out():
+    _, tasks, data = problem()
+    trunk = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4))
+    trunk[0].requires_grad_(False)
+    network = HardSharing(trunk, {"a": nn.Linear(4, 1), "b": nn.Linear(4, 1)}).double()
+    before = trunk[0].weight.clone()
+    trainer = AffinityTrainer(network, tasks, epochs=1, device="cpu")
+    trainer.fit(data)
+    assert np.isfinite(trainer.affinity.mean).all()
+    assert torch.equal(trunk[0].weight, before)
+    trunk.requires_grad_(False)
+    with pytest.raises(InvalidInputError, match="shares no parameters that are trained"):
+        AffinityTrainer(network, tasks, device="cpu")
+
+
 def test_what_has_no_affinity_is_refused():
     network, tasks, data = problem()
     with pytest.raises(InvalidInputError, match="two or more"):

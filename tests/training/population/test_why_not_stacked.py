@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from jointrain import Recipe, Task, TensorData
+from jointrain.balancing import LossWeighting, Weighing
 from jointrain.networks import (
     MLP,
     Dropout,
@@ -217,6 +218,52 @@ def _own_kind() -> Run:
     return Run(Trainer(network, [Task.negative_binomial("price")], device="cpu"), run.train, None)
 
 
+class _OwnWeigh(LossWeighting):
+    """Moves its parameters in `weigh`, of which an objective that follows knows nothing."""
+
+    task_state, plain_for_one_task = True, False
+
+    def __init__(self):
+        super().__init__()
+        self.bind(("price", "sold"))
+
+    def allocate(self, n_tasks):
+        self.set_parameter("s", torch.zeros(n_tasks))
+
+    def weigh(self, losses):
+        return Weighing([1.0] * len(losses), learned=[(self.s, torch.ones_like(self.s))])
+
+
+class _OwnObjective(LossWeighting):
+    """Has a parameter for each task, and leaves out those of tasks that are not in the step."""
+
+    task_state, plain_for_one_task = True, False
+
+    def __init__(self):
+        super().__init__()
+        self.bind(("price", "sold"))
+
+    def allocate(self, n_tasks):
+        for place in range(n_tasks):
+            self.set_parameter(f"s{place}", torch.zeros(()))
+
+    def objective(self, losses):
+        scales = [getattr(self, f"s{place}") for place in self.present(len(losses)).tolist()]
+        terms = (torch.exp(-s) * loss + s for s, loss in zip(scales, losses, strict=True))
+        return sum(terms, start=torch.zeros(()))
+
+
+def _own_balancer(kind, **settings) -> Run:
+    run = make_run(tasks=("price", "sold"), **settings)
+    old = run.trainer
+    tasks = tuple(old.tasks.values())
+    trainer = Trainer(
+        old.network, tasks, schedule=old.schedule, balancer=kind(), settings=old.settings,
+        device="cpu",
+    )  # fmt: skip
+    return Run(trainer, run.train, run.validation)
+
+
 SHARED = nn.Linear(10, 10)
 DROPOUT = Dropout(0.1)
 
@@ -299,6 +346,7 @@ DROPOUT = Dropout(0.1)
         (_own_trainer, "of its own"),
         (_own_loss, "loss of its own"),
         (_own_kind, "of a kind that is trained by itself"),
+        (lambda: _own_balancer(_OwnWeigh), "not by its objective"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_stacked(run, message):
@@ -339,6 +387,17 @@ def test_own_networks_are_trained_as_by_their_own_trainer(make):
     fit_together([runs[0]])
     runs[1].trainer.fit(runs[1].train, runs[1].validation)
     assert_alike(*runs, tolerance=1e-300)
+
+
+def test_parameters_of_a_balancer_that_a_step_leaves_out_stay():
+    runs = [_own_balancer(_OwnObjective, schedule=Alternating(), steps=20) for _ in range(2)]
+    assert why_not_stacked(runs[0]) is None
+    fit_population([runs[0]])
+    runs[1].fit()
+    assert_alike(*runs, tolerance=TOLERANCE)
+    learned = [list(run.trainer.balancer.parameters()) for run in runs]
+    torch.testing.assert_close(*learned)
+    assert all(bool(one) for one in learned[0])
 
 
 def test_a_joint_schedule_of_ones_own_moves_the_heads_of_its_steps():

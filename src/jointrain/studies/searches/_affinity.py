@@ -196,9 +196,13 @@ class AffinityTrainer(Trainer):
         self.measure = measure
         self.rows = rows
         self.every = every
-        self._shared = network.shared_parameters()
+        # what is frozen has no gradient
+        self._shared = [p for p in network.shared_parameters() if p.requires_grad]
         if not self._shared:
-            raise InvalidInputError("the network shares no parameters; affinity needs some")
+            frozen = " that are trained" if network.shared_parameters() else ""
+            raise InvalidInputError(
+                f"the network shares no parameters{frozen}; affinity needs some"
+            )
         self._steps = 0
         self._measured: list[Tensor] = []
         self._cosines: list[tuple[int, Tensor]] = []

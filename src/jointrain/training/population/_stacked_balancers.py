@@ -61,19 +61,23 @@ def balance(
         ]
     learning = [member for member in members if member.parameters]
     parameters = [parameter for member in learning for parameter in member.parameters]
-    found = torch.autograd.grad(objectives, [leaf, *parameters])
+    # an objective may leave out the parameters of tasks that are not in the step
+    found = torch.autograd.grad(objectives, [leaf, *parameters], allow_unused=True)
     _learn(learning, found[1:])
     return found[0]
 
 
-def _learn(members: Sequence[MemberBalancer], gradients: Sequence[Tensor]) -> None:
+def _learn(members: Sequence[MemberBalancer], gradients: Sequence[Tensor | None]) -> None:
     by_rate: dict[float, list[tuple[Tensor, ...]]] = {}
     given = iter(gradients)
     for member in members:
         for number, parameter in enumerate(member.parameters):
+            gradient = next(given)
+            if gradient is None:
+                continue
             step = member.steps[number].add_(1)
             state = (member.first[number], member.second[number], step)
             moving = by_rate.setdefault(member.rate, [])
-            moving.append((parameter.detach(), next(given), *state))
+            moving.append((parameter.detach(), gradient, *state))
     for rate, moving in by_rate.items():
         fused_step(_ADAM, rate, *(list(part) for part in zip(*moving, strict=True)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from jointrain.balancing import LossWeighting
+from jointrain.balancing import Balancer, LossWeighting
 from jointrain.data import TensorData
 from jointrain.networks import CategoryEmbeddings, replaced_methods
 from jointrain.task import Task
@@ -109,13 +109,30 @@ def _why_not_plain(trainer: Trainer) -> str | None:
         return "it has auxiliary tasks, or stops tasks one by one"
     if trainer.device.type != "cpu":
         return "it is not trained on the CPU"
-    if balancer is not None and (
-        not isinstance(balancer, LossWeighting) or balancer.wants_after_step
-    ):
-        return "its balancer needs more than the losses of the step"
     if balancer is not None and not all(trainer.weights.values()):
         return "one of its tasks has no weight, and its balancer does not see it"
+    return None if balancer is None else _why_not_balancer(balancer)
+
+
+def _why_not_balancer(balancer: Balancer) -> str | None:
+    """Return what a balancer does that a population's losses do not show."""
+    if not isinstance(balancer, LossWeighting) or balancer.wants_after_step:
+        return "its balancer needs more than the losses of the step"
+    if _weighs_by_itself(balancer):
+        return "its balancer moves parameters in a `weigh` that is not by its objective"
     return None
+
+
+def _weighs_by_itself(balancer: LossWeighting) -> bool:
+    """Return whether its class says by `weigh` what its `objective` does not."""
+    lines = type(balancer).__mro__
+    weigh, objective = (
+        next(place for place, one in enumerate(lines) if name in vars(one))
+        for name in ("weigh", "objective")
+    )
+    # the objective that follows from `weigh` has the gradient by the losses alone
+    follows = lines[objective] is LossWeighting
+    return weigh < objective and (not follows or any(True for _ in balancer.parameters()))
 
 
 def _why_not_options(settings: TrainingSettings) -> str | None:
