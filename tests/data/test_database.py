@@ -49,6 +49,69 @@ def test_a_query_of_sqlite(database, monkeypatch):
     assert read_raw("sqlite:///d.db?query=SELECT 1 AS one").frame.rows() == [(1,)]
 
 
+@pytest.mark.parametrize(
+    "query, expected",
+    [
+        ("SELECT n+1 AS a, x FROM t ORDER BY n", [(4, 0.5), (6, 1.5)]),
+        ("SELECT n & 4 AS a FROM t ORDER BY n", [(0,), (4,)]),
+        ("SELECT id FROM t WHERE id NOT LIKE '%abc%'", [("a#b",)]),
+        ("SELECT n AS a FROM t WHERE id = 'a#b'", [(5,)]),
+        ("SELECT id FROM t WHERE id LIKE '%2B%'", [("xabc%2B",)]),
+        ("SELECT n%20 AS a FROM t ORDER BY n", [(3,), (5,)]),
+        ("SELECT%20n+1%20AS%20a%20FROM%20t%20ORDER%20BY%20n", [(4,), (6,)]),
+        ("SELECT+n%2B1+AS+a+FROM+t+ORDER+BY+n", [(4,), (6,)]),
+        ("SELECT%20n%20%26%204%20AS%20a%20FROM%20t%20ORDER%20BY%20n", [(0,), (4,)]),
+        ("SELECT(n+1)FROM(t)WHERE(n=5)", [(6,)]),
+    ],
+)
+def test_a_query_is_taken_as_it_stands_or_escaped(tmp_path, query, expected):
+    connection = sqlite3.connect(tmp_path / "q.db")
+    connection.execute("CREATE TABLE t (id text, n integer, x real)")
+    connection.executemany("INSERT INTO t VALUES (?, ?, ?)", [("xabc%2B", 3, 0.5), ("a#b", 5, 1.5)])
+    connection.commit()
+    connection.close()
+    assert read_raw(f"sqlite:///{tmp_path}/q.db?query={query}").frame.rows() == expected
+
+
+@pytest.mark.parametrize(
+    "rest, message",
+    [
+        ("?table=empty&mode=ro", "says 'mode', which nothing here understands"),
+        ("?query=SELECT%201%20&%204", "says ' 4', which nothing here understands"),
+        ("?query=SELECT%20'%E9'", "no UTF-8"),
+        ("?table=%E9", "no UTF-8"),
+        ("?table=empty&table=my t", "says a part twice"),
+        ("?table=empty#1", "there is no table 'empty#1'"),
+    ],
+)
+def test_what_an_address_says_beside_is_refused(database, rest, message):
+    with pytest.raises(InvalidInputError, match=message):
+        read_raw(f"sqlite:///{database}{rest}")
+
+
+def test_settings_of_postgresql_reach_it_as_they_are(monkeypatch):
+    from jointrain.data import _database
+
+    told = []
+
+    def read(address, query, shown):
+        told.append((address, query))
+        return _database.RawTable(pl.DataFrame({"a": [1]}), is_text=False, where=shown)
+
+    monkeypatch.setattr(_database, "_read_postgresql", read)
+    monkeypatch.delenv("PGCONNECT_TIMEOUT", raising=False)
+    options = "options=-c search_path%3Dmine&connect_timeout=3"
+    read_raw(f"postgresql://me:a#b@h/d?{options}&query=SELECT a+b & 1 FROM t")
+    read_raw("postgresql:///d?table=s.t")
+    assert told == [
+        (
+            "postgresql://me:a#b@h/d?connect_timeout=3&options=-c%20search_path%3Dmine",
+            "SELECT a+b & 1 FROM t",
+        ),
+        ("postgresql:///d?connect_timeout=10", 'SELECT * FROM "s"."t"'),
+    ]
+
+
 def test_nothing_is_written(database):
     with pytest.raises(InvalidInputError, match="readonly database"):
         read_raw(f'sqlite:///{database}?query=DELETE FROM "my t"')

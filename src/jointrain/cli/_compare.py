@@ -41,6 +41,7 @@ from jointrain.cli._table_opening import (
 )
 from jointrain.errors import InvalidInputError
 from jointrain.system.cores import available_cores
+from jointrain.system.database_address import without_password
 from jointrain.system.output_file import write_whole
 from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.quick_imports import quick_imports
@@ -294,7 +295,8 @@ def _print_interrupted(result: StudyResult, settings: CompareSettings) -> None:
     console = Console(stderr=True, width=160) if settings.json_output else console_of_output()
     print_interim(result, console, planned)
     if settings.study is not None:
-        say(f"note: finished folds are kept in {settings.study}; the same command goes on")
+        place = without_password(str(settings.study))
+        say(f"note: finished folds are kept in {place}; the same command goes on")
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
+
+from jointrain.system.database_address import without_password
 
 _said: list[str] = []
 
@@ -16,5 +17,4 @@ def remember_command(arguments: Sequence[str]) -> None:
 
 def command_line() -> str:
     """Return the command that makes the same again, without passwords of databases."""
-    words = [re.sub(r"(://[^/@\s:]*):[^/@\s]*@", r"\1:***@", word) for word in _said]
-    return shlex.join(["jointrain", *words])
+    return shlex.join(["jointrain", *map(without_password, _said)])

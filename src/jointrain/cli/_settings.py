@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -28,6 +27,7 @@ from jointrain.cli._value_forms import (
 )
 from jointrain.errors import InvalidInputError
 from jointrain.options import RECIPE_OPTIMIZER, OptimizerOptions, RecipeOptions
+from jointrain.system.database_address import DatabaseAddress, without_password
 from jointrain.system.own_code import imported
 
 if TYPE_CHECKING:
@@ -260,8 +260,8 @@ class TableSettings(_Settings):
         if self.table == "-":
             return "standard input"
         if "://" in self.table:
-            address = urlsplit(self.table)
-            return dict(parse_qsl(address.query)).get("table") or Path(address.path).name
+            address = DatabaseAddress.of(self.table)
+            return address.table or PurePosixPath(without_password(address.place)).name
         return Path(self.table).name
 
     @property

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
+import os
 import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode
 
 import polars as pl
 
@@ -14,6 +14,7 @@ from jointrain.data._arrow_files import from_arrow
 from jointrain.data._column_names import check_names
 from jointrain.data._raw_table import RawTable
 from jointrain.errors import InvalidInputError, MissingDependencyError, closest
+from jointrain.system.database_address import DatabaseAddress, without_password
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,8 @@ def read_database(address: str) -> RawTable:
 
     Args:
         address: ``postgresql://user:password@host/database?table=NAME`` (or ``schema.NAME``),
-            ``sqlite:///file.db?table=NAME``, or either with ``?query=SELECT ...``.
+            ``sqlite:///file.db?table=NAME``, or either with ``?query=SELECT ...``, which ends the
+            address and is taken as it stands, or with all spaces and signs escaped (``%20``).
 
     Raises:
         InvalidInputError: The address names no known kind of database, no table and no query, or
@@ -37,7 +39,7 @@ def read_database(address: str) -> RawTable:
         MissingDependencyError: The driver of PostgreSQL is not installed.
     """
     scheme = address.partition("://")[0].lower().partition("+")[0]
-    shown = _without_password(address)
+    shown = without_password(address)
     if scheme not in (*_POSTGRESQL, "sqlite"):
         advice = (
             "download the file first"
@@ -47,26 +49,29 @@ def read_database(address: str) -> RawTable:
         raise InvalidInputError(
             f"{shown} can't be read: known are postgresql:// and sqlite:///; {advice}"
         )
-    parts = urlsplit(address)
-    said = dict(parse_qsl(parts.query, keep_blank_values=True))
-    table, query = said.pop("table", ""), said.pop("query", "")
+    place, table, query, rest = DatabaseAddress.of(address)
     if table and query:
         raise InvalidInputError(f"{shown} names a table and a query; drop one of the two")
+    where = place.partition("://")[2]
     if scheme == "sqlite":
-        raw = _read_sqlite(parts.netloc + parts.path, table, query, shown)
+        if rest:
+            raise InvalidInputError(
+                f"{shown} says {next(iter(rest))!r}, which nothing here understands; {_EXAMPLE}"
+            )
+        raw = _read_sqlite(where, table, query, shown)
     else:
         if not (table or query):
             raise InvalidInputError(f"{shown} names no table; {_EXAMPLE}")
-        rest = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(said), ""))
-        raw = _read_postgresql(rest, query or _all_of(table, split=True), shown)
+        if "PGCONNECT_TIMEOUT" not in os.environ:
+            rest = {"connect_timeout": "10"} | rest
+        # the library of PostgreSQL takes a + as it is
+        said = urlencode(rest, quote_via=quote)
+        raw = _read_postgresql(
+            f"postgresql://{where}?{said}", query or _all_of(table, split=True), shown
+        )
     if raw.frame.height == 0:
         raise InvalidInputError(f"{shown} has no rows; a table needs at least one")
     return raw
-
-
-def _without_password(address: str) -> str:
-    hidden = re.sub(r"(://[^:/@?]*):[^?]*@", r"\1:***@", address)
-    return re.sub(r"(password=)[^&]*", r"\1***", hidden)
 
 
 def _all_of(table: str, *, split: bool) -> str:
@@ -172,7 +177,7 @@ def _read_postgresql(address: str, query: str, shown: str) -> RawTable:
             table = cursor.fetch_arrow_table()
     except Error as error:
         reason = str(error).partition("ERROR:")[2] or str(error)
-        reason = " ".join(_without_password(reason).splitlines()[0].split())
+        reason = " ".join(without_password(reason).splitlines()[0].split())
         raise InvalidInputError(f"{shown} can't be read: {reason}") from None
     check_names(table.column_names, shown)
     return RawTable(from_arrow(plain_types(table, shown), shown), is_text=False, where=shown)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jointrain.errors import InvalidInputError, MissingDependencyError
+from jointrain.system.database_address import without_password
 from jointrain.system.output_folder import RUNS
 from jointrain.system.stored_files import MISFIT, check_holes
 
@@ -93,7 +94,7 @@ class RunStore:
         """
         import optuna
 
-        name = _without_password(str(place))
+        name = without_password(str(place))
         with quiet_optuna(), _one_line_errors(name, reading=True):
             storage = _connect(str(place))
             try:
@@ -127,7 +128,7 @@ class RunStore:
         Raises:
             InvalidInputError: The place holds no runs of a study, or can't be read.
         """
-        name = _without_password(str(place))
+        name = without_password(str(place))
         with quiet_optuna(), _one_line_errors(name, reading=True):
             _check_there(str(place), name)
             storage = _connect(str(place))
@@ -421,11 +422,7 @@ def _connect(place: str) -> BaseStorage:
         _check_journal(path)
         return JournalStorage(JournalFileBackend(path, lock_obj=CuttingLock(path)))
     url = _driver_url(place)
-    arguments: dict[str, Any] = {}
-    if url.startswith("postgresql"):
-        arguments = {"connect_args": {"connect_timeout": 10}, "pool_pre_ping": True}
-    elif url.startswith("sqlite"):
-        arguments = {"connect_args": {"timeout": 60}}
+    arguments = _engine_arguments(url)
     for attempt in range(_ATTEMPTS):
         try:
             return get_storage(RDBStorage(url, arguments))
@@ -467,7 +464,7 @@ def _check_there(place: str, name: str) -> None:
     file = make_url(url).database if url.startswith("sqlite") else None
     if file is not None and not Path(file).is_file():
         raise InvalidInputError(f"there is no file {file}; name the database of a --study")
-    engine = create_engine(url)
+    engine = create_engine(url, **_engine_arguments(url))
     try:
         if not inspect(engine).has_table("studies"):
             raise _no_runs(name)
@@ -475,13 +472,17 @@ def _check_there(place: str, name: str) -> None:
         engine.dispose()
 
 
+def _engine_arguments(url: str) -> dict[str, Any]:
+    """Return how long a database is waited for, unless its URL says so, and the like."""
+    if url.startswith("postgresql"):
+        said = "connect_timeout=" in url or "PGCONNECT_TIMEOUT" in os.environ
+        return {"connect_args": {} if said else {"connect_timeout": 10}, "pool_pre_ping": True}
+    return {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+
+
 def _driver_url(place: str) -> str:
     """Return the URL of a database with the driver that is used here."""
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", place)
-
-
-def _without_password(place: str) -> str:
-    return re.sub(r"(password=)[^&]*", r"\1***", re.sub(r"(://[^:/@]*):.*@", r"\1:***@", place))
 
 
 @contextmanager
