@@ -1,6 +1,8 @@
 """`jointrain verdict` as a user runs it."""
 
 import json
+import os
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -158,3 +160,12 @@ def test_help_speaks_of_no_training(capsys, monkeypatch):
     assert "a point or a comma" in told
     assert "at fit" not in told
     assert "training had" not in told
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text there")
+@pytest.mark.parametrize("ending", [b"md", b"html"])
+def test_names_of_files_need_not_be_utf_8(ending, capsys):
+    runs, page = os.fsdecode(b"\xe9.csv"), os.fsdecode(b"p\xe9." + ending)
+    write_table(LONG, runs)
+    assert run(["verdict", runs, "--report", page]) == 0
+    assert Path(page).read_text(encoding="utf-8")

@@ -97,3 +97,28 @@ def test_a_date_that_no_calendar_has_is_refused(tmp_path, ending):
     days = pl.Series("d", [0, 2**31 - 1], dtype=pl.Int32).cast(pl.Date)
     with pytest.raises(InvalidInputError, match=r"column 'd' holds 2147483647 days .* in row 2"):
         write_table(pl.DataFrame([days]), tmp_path / f"t.{ending}")
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".arrow", ".csv"])
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_full_disk_is_said_in_words_and_leaves_nothing(tmp_path, ending, parts):
+    resource = pytest.importorskip("resource")
+    frame = pl.DataFrame({"a": range(100_000)}).select(pl.col("a").hash(0))
+    path, limits = tmp_path / f"a{ending}", resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+    try:
+        with pytest.raises(InvalidInputError, match=r"can't be written: File too large; choose"):
+            write_parts([frame], path) if parts else write_table(frame, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text there")
+@pytest.mark.parametrize("ending", [".parquet", ".arrow", ".csv"])
+@pytest.mark.parametrize("parts", [False, True])
+def test_a_name_need_not_be_utf_8(tmp_path, ending, parts):
+    frame, path = pl.DataFrame({"a": [1]}), tmp_path / os.fsdecode(b"en\xe9rgie" + ending.encode())
+    made = write_parts([frame], path) if parts else write_table(frame, path)
+    assert made.is_file()
+    assert os.listdir(os.fsencode(tmp_path)) == [os.fsencode(path.name)]

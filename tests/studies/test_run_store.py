@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as arrays
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.studies import _run_store, run_jobs
 from jointrain.studies._run_store import RunStore
+from jointrain.system.database_address import without_password
 from tests.postgresql import running_server
 from tests.studies._shared_work import lines, traced_jobs
 
@@ -266,7 +267,7 @@ def test_missing_driver_is_named_with_the_line_that_installs_it(monkeypatch):
     ],
 )
 def test_passwords_are_not_shown(place, shown):
-    assert _run_store._without_password(place) == shown
+    assert without_password(place) == shown
 
 
 @pytest.mark.integration

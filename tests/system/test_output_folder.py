@@ -164,3 +164,33 @@ def test_names_and_places_that_can_not_be_used(tmp_path):
         with pytest.raises(InvalidInputError, match=f"(?i){words}"):
             check_new_folder(path)
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_name_need_not_be_utf_8(tmp_path):
+    target = tmp_path / os.fsdecode(b"en\xe9rgie" * 20)
+    assert write_new_folder(target, bundle) == target
+    assert write_new_folder(target, bundle, force=True) == target
+    assert names(tmp_path) == [target.name]
+    with pytest.raises(InvalidInputError, match="no file has such a name"):
+        check_new_folder(tmp_path / "\ud800")
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt, OSError])
+def test_ctrl_c_in_the_midst_of_a_replacement_leaves_the_former_folder(
+    tmp_path, monkeypatch, fault
+):
+    target = write_new_folder(tmp_path / "answer", bundle)
+    (target / "report.md").write_text("of before")
+    replace = os.replace
+
+    def stopped(source, place):
+        replace(source, place)
+        if str(source) == str(target):
+            monkeypatch.undo()
+            raise fault
+
+    monkeypatch.setattr(os, "replace", stopped)
+    with pytest.raises((InvalidInputError, KeyboardInterrupt)):
+        write_new_folder(target, bundle, force=True)
+    assert (target / "report.md").read_text() == "of before"
+    assert names(tmp_path) == ["answer"]

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,7 +43,7 @@ from jointrain.cli._table_opening import (
 from jointrain.errors import InvalidInputError
 from jointrain.system.cores import available_cores
 from jointrain.system.database_address import without_password
-from jointrain.system.output_file import write_whole
+from jointrain.system.output_file import write_text, write_whole
 from jointrain.system.output_folder import check_new_folder, write_new_folder
 from jointrain.system.quick_imports import quick_imports
 from jointrain.system.terminal_streams import printing, say
@@ -438,7 +439,7 @@ def _save(
         write_bundle(model, folder / "bundle", metrics=metrics, notes=notes)
         with skippable("results.parquet"):
             rows = pl.concat([result.table, result.shipped_table])
-            write_runs(rows, table.tasks, folder / "results.parquet")
+            write_whole(folder / "results.parquet", partial(write_runs, rows, table.tasks))
 
     return write_new_folder(output_folder(settings), write, force=settings.force, elsewhere=True)
 
@@ -476,7 +477,7 @@ def _add_report(
             title,
             picture=picture.name if picture.exists() else None,
         )
-        write_whole(out / "report.md", lambda path: path.write_text(report, encoding="utf-8"))
+        write_whole(out / "report.md", partial(write_text, text=report))
 
 
 def _print_answer(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jointrain.cli._experiment_settings import ExperimentCompareSettings
 from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.errors import InvalidInputError, JointrainError
+from jointrain.system.output_file import write_text
 from jointrain.system.output_folder import ANSWER, check_new_folder, write_new_folder
 from jointrain.system.own_code import one_line
 from jointrain.system.terminal_streams import printing, say
@@ -120,7 +121,7 @@ def save_experiment_answer(
                 saved = SavedAnswer(out, str(error))
         answer = result_to_json(result) | saved.to_json()
         text = json.dumps(answer, indent=1, ensure_ascii=False)
-        (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
+        write_text(folder / ANSWER, text + "\n")
 
     write_new_folder(out, write, force=settings.force, elsewhere=True)
     return saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,7 @@ import typer
 from jointrain.cli._printing import print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
-from jointrain.system.output_file import write_whole
+from jointrain.system.output_file import write_text, write_whole
 from jointrain.system.output_folder import BUNDLE, RUNS
 from jointrain.system.stored_files import MISFIT
 from jointrain.system.terminal_streams import say
@@ -44,7 +45,7 @@ def report(
             f"{folder / FIGURES} is damaged, or another version of jointrain wrote it; run the "
             "command again that made it"
         ) from None
-    write_whole(path, lambda part: part.write_text(page, encoding="utf-8"))
+    write_whole(path, partial(write_text, text=page))
     print_line(f"Saved: {path}")
     if open_page and not webbrowser.open(path.resolve().as_uri()):
         raise InvalidInputError(f"no browser could be opened here; open {path} in one")

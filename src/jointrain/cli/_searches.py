@@ -25,6 +25,7 @@ from jointrain.cli._said import command_line
 from jointrain.cli._settings import GroupSettings, SearchSettings, ShareSettings, WeighSettings
 from jointrain.cli._table_opening import prepare_table, start_processes
 from jointrain.errors import InvalidInputError
+from jointrain.system.output_file import write_text
 from jointrain.system.output_folder import ANSWER, check_new_folder, write_new_folder
 from jointrain.system.quick_imports import quick_imports
 from jointrain.system.terminal_streams import printing, say
@@ -139,7 +140,7 @@ def _answer(
 ) -> None:
     """Print what a search found; write it to the folder if one is named."""
     from jointrain.charts import save_picture
-    from jointrain.data import SupervisedTable
+    from jointrain.data import SupervisedTable, write_parquet
     from jointrain.reports import data_figures, search_figures, write_page
     from jointrain.studies import write_runs
     from jointrain.tables import TableExperiment
@@ -158,13 +159,13 @@ def _answer(
             write_runs(candidates.table, candidates.tasks, folder / "results.parquet")
             picture = None
             if affinity is not None:
-                affinity.table().write_parquet(folder / "affinity.parquet")
+                write_parquet(affinity.table(), folder / "affinity.parquet")
                 if find_spec("vl_convert") is not None:
                     with skippable("affinity.png"):
                         save_picture(affinity.plot(), folder / "affinity.png")
                         picture = "affinity.png"
             page = report.markdown(f"{settings.table_name}: {question}", picture=picture)
-            (folder / "report.md").write_text(page, encoding="utf-8")
+            write_text(folder / "report.md", page)
             with skippable("report.html"):
                 experiment = TableExperiment(table) if isinstance(table, SupervisedTable) else table
                 figures = search_figures(
@@ -176,7 +177,7 @@ def _answer(
                 )
                 write_page(figures, folder)
             text = json.dumps(whole, indent=1, ensure_ascii=False)
-            (folder / ANSWER).write_text(text + "\n", encoding="utf-8")
+            write_text(folder / ANSWER, text + "\n")
 
         out = write_new_folder(out, write, force=settings.force, elsewhere=True)
     with printing(saved=out):

@@ -7,12 +7,13 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._printing import print_line, print_rows
 from jointrain.errors import InvalidInputError
-from jointrain.system.output_file import write_whole
+from jointrain.system.output_file import write_text, write_whole
 from jointrain.system.stored_files import (
     LARGEST_JSON,
     MISFIT,
@@ -330,7 +331,7 @@ class History:
         }
         text = json.dumps(content, ensure_ascii=False, indent=1)
         # a link stays one
-        write_whole(self.path.resolve(), lambda path: path.write_text(text, encoding="utf-8"))
+        write_whole(self.path.resolve(), partial(write_text, text=text))
 
 
 def _content_of(path: Path | None) -> bytes | None:

@@ -13,7 +13,7 @@ from jointrain.cli._flags import JSON, READING_OF_RUNS, TABLE_HELP, with_reading
 from jointrain.cli._printing import console_of_output, print_json, print_line
 from jointrain.cli._said import command_line
 from jointrain.errors import InvalidInputError
-from jointrain.system.output_file import check_new_file, write_whole
+from jointrain.system.output_file import check_new_file, write_text, write_whole
 from jointrain.system.terminal_streams import say
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def verdict(
             page = render_page(runs_figures(result, title, command=command_line()))
         else:
             page = runs_page(result, title)
-        write_whole(report, lambda path: path.write_text(page, encoding="utf-8"))
+        write_whole(report, partial(write_text, text=page))
     if json_output:
         print_json(runs_to_json(result))
         return

@@ -39,6 +39,7 @@ from jointrain.data._table_writing import (
     check_text_form,
     check_writable_ending,
     formulas_escaped,
+    write_parquet,
     write_parts,
     write_table,
 )
@@ -156,6 +157,7 @@ __all__ = [
     "varying_columns",
     "with_joint_labels",
     "with_kept",
+    "write_parquet",
     "write_parts",
     "write_table",
     "yes_or_no",

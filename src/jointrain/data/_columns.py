@@ -204,7 +204,8 @@ def dropped_columns(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, str]
 def most_frequent(values: pl.Series) -> pl.DataFrame:
     """Return the distinct values and how many rows have them: the most frequent first.
 
-    Equals come in their order. The columns are ``value`` and ``rows``, whatever the name of `values`.
+    Equals come in their order. The columns are ``value`` and ``rows``, whatever the name of
+    `values`.
     """
     counts = values.drop_nulls().alias("value").value_counts(name="rows")
     return counts.sort(["rows", "value"], descending=[True, False])

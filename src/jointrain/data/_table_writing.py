@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import polars as pl
 
@@ -48,14 +51,41 @@ def write_table(frame: pl.DataFrame, path: str | Path, *, replace: bool = True) 
         elif ending in JSON_ENDINGS:
             temporary.write_bytes(packed(_to_json_lines(frame, path), packing))
         elif ending == ".parquet":
-            frame.write_parquet(temporary)
+            write_parquet(frame, temporary)
         else:
-            # the oldest level: other readers of Arrow files lack string views
-            frame.write_ipc(temporary, compat_level=pl.CompatLevel.oldest())
+            with _opened(temporary) as file:
+                # the oldest level: other readers of Arrow files lack string views
+                frame.write_ipc(file, compat_level=pl.CompatLevel.oldest())
         if replace:
             os.replace(temporary, path)
             return path
         return _renamed_to_free(temporary, path)
+
+
+def write_parquet(frame: pl.DataFrame, path: Path) -> None:
+    """Write a file; what the system says is raised as of any other file, not as polars does.
+
+    Raises:
+        OSError: It can't be written, as on a full disk.
+    """
+    with _opened(path) as file:
+        frame.write_parquet(file)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that polars is to write, for which a name that is not UTF-8 is none."""
+    try:
+        with path.open("wb") as file:
+            yield file
+    except (pl.exceptions.ComputeError, OSError) as error:
+        found = _SYSTEM_ERROR.search(str(error))
+        if found is None:
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1])), str(path)) from None
+
+
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
 
 
 def write_parts(parts: Iterable[pl.DataFrame], path: str | Path, *, replace: bool = True) -> Path:
@@ -114,12 +144,12 @@ def _write_typed(parts: Iterable[pl.DataFrame], path: Path, *, parquet: bool) ->
     from pyarrow import parquet as pq
 
     with ExitStack() as stack:
-        writer = None
+        file, writer = stack.enter_context(path.open("wb")), None
         for part in parts:
             table = part.to_arrow(compat_level=pl.CompatLevel.oldest())
             if writer is None:
                 make = pq.ParquetWriter if parquet else pa.ipc.new_file
-                writer = stack.enter_context(make(str(path), table.schema))
+                writer = stack.enter_context(make(file, table.schema))
             writer.write_table(table)
 
 

@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
+from jointrain.data import write_parquet
 from jointrain.errors import InvalidInputError
 from jointrain.studies._given_runs import RunVerdicts, verdict
 from jointrain.studies._metric_names import named_metric
@@ -35,7 +36,7 @@ def write_runs(table: pl.DataFrame, tasks: Sequence[Task], path: Path) -> None:
     """
     decides = {task.name: task.primary_metric.name for task in tasks}
     first = pl.col("task").replace_strict(decides, return_dtype=pl.String)
-    table.with_columns((pl.col("metric") == first).alias(_DECIDES)).write_parquet(path)
+    write_parquet(table.with_columns((pl.col("metric") == first).alias(_DECIDES)), path)
 
 
 @dataclass(frozen=True)

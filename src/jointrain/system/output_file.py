@@ -45,6 +45,11 @@ def write_whole(path: Path, write: Callable[[Path], T]) -> T:
     return made
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8; what it holds of names of files that are none is escaped."""
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 @contextmanager
 def whole_or_not(path: Path) -> Iterator[Path]:
     """Give a temporary name beside a file, of the same ending, and leave nothing of it afterwards.

@@ -121,6 +121,8 @@ def _why_not(target: Path, *, force: bool) -> str | None:
         foreign = next(_foreign_files(target), None)
     except OSError as error:
         return f"{target} can't be used: {error.strerror or error}; choose another --out"
+    except ValueError:  # half of a character, or a zero
+        return f"{target} can't be used: no file has such a name; choose another --out"
     if foreign is not None:
         return (
             f"{target} holds {foreign.relative_to(target).as_posix()!r}, which jointrain did not "
@@ -134,6 +136,7 @@ def _why_not_made(target: Path) -> str | None:
     parent = target.absolute().parent
     while not parent.exists() and parent != parent.parent:
         parent = parent.parent
+    os.fsencode(target)
     with suppress(FileNotFoundError, NotADirectoryError):
         os.stat(parent / target.name)  # a name that is too long is said at once
     if not parent.is_dir():
@@ -220,14 +223,16 @@ def _replace(temporary: Path, target: Path) -> Path:
     """Put a folder in the place of one that jointrain wrote; on a fault the old one stays."""
     parent = target.absolute().parent
     old = Path(tempfile.mkdtemp(prefix=_prefix(target.name) + _OLD, dir=parent))
-    os.replace(target, old / target.name)
     try:
+        os.replace(target, old / target.name)
         os.replace(temporary, target)
-    except OSError:
-        os.replace(old / target.name, target)
+    except BaseException:  # Ctrl-C, too, at any place
+        if not os.path.lexists(target):
+            os.replace(old / target.name, target)
         raise
     finally:
-        _remove_own(old, target)
+        if os.path.lexists(target):
+            _remove_own(old, target)
     return target
 
 
@@ -243,8 +248,10 @@ def _remove_own(old: Path, target: Path) -> None:
 
 
 def _prefix(name: str) -> str:
-    # names of 255 bytes are the longest that file systems take
-    short = name.encode()[:150].decode(errors="ignore")
+    # names of 255 bytes are the longest that file systems take; one need not be UTF-8
+    short = name[:150]
+    while len(os.fsencode(short)) > 150:
+        short = short[:-1]
     return f".{short}.jointrain-"
 
 

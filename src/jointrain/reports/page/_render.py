@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ from jointrain.reports.page._figures import FIGURES, PAGE, Figures
 from jointrain.reports.page._parts import Figure, Section
 from jointrain.reports.page._search_figures import search_sections
 from jointrain.reports.page._study_sections import study_sections
-from jointrain.system.output_file import write_whole
+from jointrain.system.output_file import write_text, write_whole
 
 _CONFIG = {
     "background": "transparent",
@@ -95,9 +96,11 @@ def write_page(figures: Figures, folder: Path) -> None:
     """
     known = _known(figures)
     text = json.dumps(known, ensure_ascii=False, allow_nan=False) + "\n"
-    write_whole(folder / FIGURES, lambda path: path.write_text(text, encoding="utf-8"))
+    # names of files that are not UTF-8 are shown escaped
+    text = re.sub("[\ud800-\udfff]", lambda found: f"\\\\u{ord(found[0]):x}", text)
+    write_whole(folder / FIGURES, partial(write_text, text=text))
     page = render_page(known)
-    write_whole(folder / PAGE, lambda path: path.write_text(page, encoding="utf-8"))
+    write_whole(folder / PAGE, partial(write_text, text=page))
 
 
 def _known(figures: Any) -> Any:

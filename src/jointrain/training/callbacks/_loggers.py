@@ -106,8 +106,8 @@ class ConsoleLogger(Logger):
         if best:
             words.append("best")
         self._console.print(
-            "  ".join(words), style="bold" if best else None, markup=False, emoji=False, highlight=False,
-            soft_wrap=True,
+            "  ".join(words), style="bold" if best else None, markup=False, emoji=False,
+            highlight=False, soft_wrap=True,
         )  # fmt: skip
 
 
