@@ -6,6 +6,7 @@ from hypothesis import given, settings, strategies as st
 
 from jointrain.data import RawTable, type_table
 from jointrain.data._date_text import DATE_FORMS, parse_dates, parse_times
+from jointrain.errors import InvalidInputError
 
 
 @settings(max_examples=60, deadline=None)
@@ -60,3 +61,24 @@ def test_offsets_beyond_the_zones_of_whole_hours_are_counted_in_utc():
     table = type_table(RawTable(pl.DataFrame({"t": cells}), True, "t.csv"))
     assert table.frame["t"][0] == dt.datetime(2024, 1, 1, 23, 15, tzinfo=dt.UTC)
     assert any("-13:00: hours are counted in UTC" in note for note in table.notes)
+@pytest.mark.parametrize(
+    "form, cell, hour, offset",
+    [
+        ("%m/%d/%Y %r", "01/05/2024 10:15:00 PM", 22, None),
+        ("%+", "2024-01-05T22:15:00+02:00", 20, 0),
+        ("%Y-%m-%d %l:%M %P", "2024-01-05 9:05 pm", 21, None),
+        ("%s", "1704488400", 21, 0),
+        ("%Y-%m-%d%n%H:%M %#z", "2024-01-05 22:15 +02", 20, 0),
+    ],
+)
+def test_a_form_with_a_time_of_day_keeps_it(form, cell, hour, offset):
+    found = parse_dates(pl.Series([cell]), form)
+    assert found.has_time.to_list() == [True]
+    assert found.offset.to_list() == [offset]
+    assert (found.value[0].day, found.value[0].hour) == (5, hour)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H", "%d.%m.%Y %I:%M", "%Y-%m-%d %S"])
+def test_a_form_with_half_a_time_of_day_is_refused(form):
+    with pytest.raises(InvalidInputError, match=f"--date-format '{form}' can't be used .*%H:%M"):
+        parse_dates(pl.Series(["2024-01-05 09"]), form)

@@ -201,3 +201,10 @@ def test_categories_of_numbers_are_categories_in_files_as_in_frames(tmp_path):
     frame.to_parquet(tmp_path / "parts" / "t.parquet")
     [(_, piece)] = list(table_files(str(tmp_path / "parts")).frames())
     assert piece.select("c", "f").equals(expected)
+
+
+@pytest.mark.parametrize("name", ["PAR1", "PAR1_x", "ARROW1", "ARROW12", "BZh", "BZh9"])
+def test_a_header_that_begins_as_a_binary_file_does(tmp_path, name):
+    for separator in ",\t":
+        (tmp_path / "t.csv").write_text(f"{name}{separator}y\n1{separator}2\n")
+        assert read_raw(tmp_path / "t.csv").frame.rows() == [("1", "2")]

@@ -13,7 +13,12 @@ from typing import Any, BinaryIO
 from jointrain.errors import InvalidInputError
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "Zstandard"}
-_UNREAD = {b"BZh": "bzip2", b"\xfd7zXZ\x00": "xz", b"7z\xbc\xaf\x27\x1c": "7-Zip"}
+_BZIP2 = (b"1AY&SY", b"\x17rE8P\x90")
+_UNREAD = {
+    **{b"BZh%d%b" % (level, start): "bzip2" for level in range(1, 10) for start in _BZIP2},
+    b"\xfd7zXZ\x00": "xz",
+    b"7z\xbc\xaf\x27\x1c": "7-Zip",
+}
 _BLOCK = 1 << 24
 _ALWAYS_ALLOWED = 1 << 28
 """Bytes that any packed file may grow to."""

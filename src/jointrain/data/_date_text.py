@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
+
+from jointrain.errors import InvalidInputError
 
 _NAMED_DAY = r"(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,?\s+)?"
 _DAY, _MONTH, _YEAR = r"(?P<day>\d{1,2})", r"(?P<month>\d{1,2})", r"(?P<year>\d{4})"
@@ -42,6 +45,8 @@ TIME = (
     r"(?:\s?(?P<half>[AaPp])\.?[Mm]\.?)?"
 )
 _ZONE = r"\s?(?P<zone>Z|UTC|GMT|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)"
+_PART = re.compile(r"%[-_0#:.\d]*([A-Za-z+%])")
+_OF_TIME, _OF_ZONE = set("HIklpPMSfTRrXcs+"), set("zs+")
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 
 
@@ -145,15 +150,23 @@ def _plain_dates(text: pl.Series) -> ParsedDates | None:
 
 
 def _by_strptime(text: pl.Series, form: str) -> ParsedDates:
-    timed = any(part in form for part in ("%H", "%I", "%M", "%T", "%R", "%X", "%c"))
-    if not timed:
-        value = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-    elif "%z" in form or "%:z" in form:
-        aware = text.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
-        value = aware.dt.replace_time_zone(None)
-    else:
-        value = text.str.to_datetime(form, time_unit="us", strict=False)
-    offset = 0 if "%z" in form or "%:z" in form else None
+    parts = set(_PART.findall(form))
+    timed, zoned = bool(parts & _OF_TIME), bool(parts & _OF_ZONE)
+    try:
+        if not timed:
+            value = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+        elif zoned:
+            aware = text.str.to_datetime(form, time_unit="us", time_zone="UTC", strict=False)
+            value = aware.dt.replace_time_zone(None)
+        else:
+            value = text.str.to_datetime(form, time_unit="us", strict=False)
+    except pl.exceptions.ComputeError as error:
+        reason = str(error).splitlines()[0].removeprefix("Invalid format string: ").rstrip(".")
+        raise InvalidInputError(
+            f"--date-format {form!r} can't be used ({reason}); name hours with minutes, as in "
+            "%H:%M, or as in %I:%M %p"
+        ) from None
+    offset = 0 if zoned else None
     return ParsedDates(
         value.alias(text.name),
         pl.repeat(value=timed, n=len(text), eager=True),

@@ -139,9 +139,10 @@ def _check_exists(path: Path) -> None:
 
 def kind_by_content(data: bytes) -> str | None:
     """Return what bytes are by how they begin, None if that says nothing."""
-    if data.startswith(b"PAR1"):
+    # a header of text may begin so, too
+    if re.match(rb"PAR1[^\t\r\n -\xff]", data):
         return "Parquet"
-    if data.startswith(b"ARROW1"):
+    if data.startswith(b"ARROW1\0"):
         return "Arrow"
     if data.startswith(b"PK\x03\x04"):
         return "Excel"

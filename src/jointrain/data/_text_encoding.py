@@ -53,7 +53,7 @@ def to_utf8(data: bytes, where: str, encoding: str | None) -> tuple[bytes, tuple
     else:
         decoded = _decoded(data, where, encoding)
         if said:
-            _refuse_utf8(data, where, encoding)
+            refuse_utf8(data, where, encoding)
         data = decoded.encode()
     if b"\0" in data:
         _refuse_nul(data, where)
@@ -114,8 +114,12 @@ def _decoded(data: bytes, where: str, encoding: str) -> str:
         ) from None
 
 
-def _refuse_utf8(data: bytes, where: str, encoding: str) -> None:
-    """Refuse to read UTF-8 in an encoding of one byte a letter, which never fails."""
+def refuse_utf8(data: bytes, where: str, encoding: str) -> None:
+    """Refuse to read UTF-8 in an encoding of one byte a letter, which never fails.
+
+    Raises:
+        InvalidInputError: A word, and what it would be, are named.
+    """
     if data.isascii() or b"\0" in data or len(_ASIAN.encode(encoding, "replace")) != len(_ASIAN):
         return
     try:

@@ -175,3 +175,33 @@ def test_spaces_may_stand_between_separators_and_quotes(tmp_path):
     parts = list(TextFiles([tmp_path / "a.csv"]).parts())
     assert pl.concat([one.frame for one in parts]).equals(whole.frame)
     assert len(parts) > 1
+
+
+@pytest.mark.parametrize("before", [0, 3000])
+def test_utf8_that_is_said_to_be_in_another_encoding_is_refused(tmp_path, before):
+    rows = "1,plain\n" * before + "2,grün\n3,weiß\n"
+    (tmp_path / "a.csv").write_bytes(("n,t\n" + rows).encode())
+    options = ReadingOptions(encoding="cp1252")
+    with pytest.raises(InvalidInputError, match=r"a.csv is UTF-8 with words such as 'grün', which"):
+        list(TextFiles([tmp_path / "a.csv"], options).parts())
+    (tmp_path / "a.csv").write_bytes(("n,t\n" + rows).encode("cp1252"))
+    parts = list(TextFiles([tmp_path / "a.csv"], options).parts())
+    assert parts[-1].frame["t"].to_list()[-2:] == ["grün", "weiß"]
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_the_end_of_file_of_dos_is_no_row(tmp_path, end):
+    (tmp_path / "a.csv").write_text(f"a,b\n1,2\n3,4{end}\x1a", newline="")
+    parts = TextFiles([tmp_path / "a.csv"]).parts()
+    assert pl.concat([one.frame for one in parts]).rows() == [("1", "2"), ("3", "4")]
+
+
+def test_gzip_with_zeros_behind_it_is_read_and_cut_gzip_refused(tmp_path):
+    packed = gzip.compress(b"a,b\n1,2\n")
+    (tmp_path / "a.csv.gz").write_bytes(packed + b"\0" * 600)
+    (part,) = TextFiles([tmp_path / "a.csv.gz"]).parts()
+    assert part.frame.rows() == [("1", "2")]
+    for damaged in (packed[:-9], packed[:12] + b"xxxx" + packed[16:]):
+        (tmp_path / "a.csv.gz").write_bytes(damaged)
+        with pytest.raises(InvalidInputError, match=r"a.csv.gz can't be read"):
+            list(TextFiles([tmp_path / "a.csv.gz"]).parts())

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +21,7 @@ from jointrain.data._separated_text import read_separated
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._table_source import SEPARATORS, ending_of
 from jointrain.data._tables import type_raw
+from jointrain.data._text_encoding import refuse_utf8
 from jointrain.data.streaming._kept_rows import KeptRows
 from jointrain.data.streaming._record_ends import last_record_end
 from jointrain.data.streaming._seen_file import SeenFile
@@ -191,8 +194,9 @@ class TextFiles:
                         place = file.place
                     lines += data.count(b"\n")
                     first += len(raw.frame)
-        except OSError as error:
-            raise InvalidInputError(f"{path} can't be read: {error.strerror or error}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise InvalidInputError(f"{path} can't be read: {reason}") from None
         if not first:
             raise InvalidInputError(f"{path} has no rows; it needs a header and at least one row")
 
@@ -232,6 +236,7 @@ def _records(
         data = file.read(_PART_BYTES)
         rest += data
         if not data:
+            rest = rest.removesuffix(b"\x1a")  # how DOS ends a file
             if rest.strip():
                 yield dialect or dialect_of(rest), rest
             return
@@ -262,11 +267,12 @@ def _opened(path: Path, encoding: str | None) -> _Source:
         on_disk = file
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; check the name and the folder") from None
-    if packing:
+    if packing == ".gz":
+        file = gzip.GzipFile(fileobj=file)
+    elif packing:
         import pyarrow as pa
 
-        kind = {".gz": "gzip", ".zst": "zstd"}[packing]
-        file = pa.CompressedInputStream(pa.PythonFile(file, "r"), kind)
+        file = pa.CompressedInputStream(pa.PythonFile(file, "r"), "zstd")
     start = bytes(file.read(4))
     marked = start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     if encoding is not None or marked:
@@ -295,6 +301,7 @@ class _Source:
 
     def __exit__(self, *_: object) -> None:
         self.file.close()
+        self._on_disk.close()
 
 
 class _Again(_Source):
@@ -320,12 +327,15 @@ class _Encoded(_Source):
             self._decoder = codecs.getincrementaldecoder(encoding)()
         except LookupError:
             raise InvalidInputError(f"{where}: encoding {encoding!r} is not known") from None
+        # until a block is not ASCII: how the file is read as UTF-8, which ends where it is not
+        self._as_utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
 
     def read(self, size: int) -> bytes:
         """Return the next text in UTF-8."""
         while True:
             data = self._start or super().read(size)
             self._start = b""
+            self._refuse_utf8(data)
             try:
                 text = self._decoder.decode(data, final=not data)
             except UnicodeDecodeError:
@@ -334,6 +344,18 @@ class _Encoded(_Source):
                 ) from None
             if text or not data:
                 return text.encode()
+
+    def _refuse_utf8(self, data: bytes) -> None:
+        if self._as_utf8 is None:
+            return
+        try:
+            text = self._as_utf8.decode(data)
+        except UnicodeDecodeError:
+            self._as_utf8 = None
+            return
+        if not text.isascii():
+            refuse_utf8(text.encode(), self._where, self._encoding)
+            self._as_utf8 = None
 
 
 def _content(path: Path) -> int:
