@@ -13,6 +13,7 @@ from jointrain.data import (
 )
 from jointrain.data._missing_codes import missing_code
 from jointrain.errors import InvalidInputError
+from jointrain.data._table_schema import without_numbers
 
 
 @pytest.mark.parametrize(
@@ -147,3 +148,11 @@ def test_dates_that_no_calendar_has_are_refused_with_their_row(unit, stored):
         TableSchema.of(moments.to_frame())
     with pytest.raises(InvalidInputError, match=wrong):
         TableSchema.of(moments.head(1).to_frame()).conform(moments.to_frame())
+def test_a_whole_number_that_means_missing_is_compared_with_all_its_digits():
+    values = pl.Series("x", [2**53, 2**53 + 1, None])
+    found = without_numbers(values, [str(2**53 + 1), "-999.5"])
+    assert found.to_list() == [2**53, None, None]
+    large = pl.Series("x", [10**30, 10**30 + 1], dtype=pl.Int128)
+    assert without_numbers(large, [str(10**30)]).to_list() == [None, 10**30 + 1]
+    short = pl.Series("x", [-99.9, 1.5], dtype=pl.Float32)
+    assert without_numbers(short, ["-99.9"]).to_list() == [None, 1.5]

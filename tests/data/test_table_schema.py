@@ -7,7 +7,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from polars.testing import assert_frame_equal, assert_series_equal
 
-from jointrain.data import RawTable, ReadingOptions, TableSchema, read_raw, read_table, type_table
+from jointrain.data import (
+    RawTable,
+    ReadingOptions,
+    TableSchema,
+    read_raw,
+    read_table,
+    type_raw,
+    type_table,
+)
 from jointrain.data._table_schema import ColumnReading, conform_column, number_text
 from jointrain.errors import InvalidInputError
 
@@ -226,3 +234,26 @@ def test_a_point_in_a_column_of_decimal_commas_is_no_mark_of_thousands_by_itself
         read("1;0.345")
     assert read("1.126;2.345", ReadingOptions(decimal=".")) == (1.126, 2.345)
     assert read("1.126;2.345", ReadingOptions(decimal=",")) == (1126, 2345)
+
+
+@pytest.mark.parametrize("dtype", [pl.Float16, pl.Float32, pl.Float64])
+def test_numbers_of_any_precision_stand_for_text(dtype):
+    reading = ColumnReading("text", plain_numbers=True)
+    column = pl.Series("x", [0.1, 2.0, None], dtype=dtype)
+    found = TableSchema({"x": reading}).conform(column.to_frame())["x"]
+    assert found.to_list() == ["0.1", "2", None]
+
+
+def test_marks_that_can_not_be_are_refused_at_scoring():
+    schema = TableSchema({"x": ColumnReading("number"), "t": ColumnReading("text")})
+    with pytest.raises(InvalidInputError, match=r"--thousands . can't be: .* column 'x', .*--deci"):
+        schema.with_options(ReadingOptions(thousands="."))
+    options = ReadingOptions(decimal=",", thousands=".")
+    assert schema.with_options(options).columns["x"].number.decimal == ","
+
+
+def test_options_of_columns_that_are_not_there_are_refused_at_scoring():
+    raw = RawTable(pl.DataFrame({"x": ["1"]}), True, "t.csv")
+    schema = TableSchema({"x": ColumnReading("number")})
+    with pytest.raises(InvalidInputError, match="column 'zz' is to be read, but it is not in the"):
+        type_raw(raw, ReadingOptions(date_format={"zz": "%Y"}), schema)

@@ -365,3 +365,43 @@ def test_a_name_that_is_a_pattern_is_refused(tmp_path):
     path.write_text("^a$,b\n1,2\n", encoding="utf-8")
     with pytest.raises(InvalidInputError, match=r"names a column '\^a\$', which stands for"):
         read_table(path)
+
+
+def test_whole_numbers_of_more_digits_than_can_be_kept_are_text(tmp_path):
+    cells = [str(10**40 + row) for row in range(12)]
+    found, typed = column(tmp_path, cells)
+    assert found.to_list() == cells
+    assert "has more digits than whole numbers can" in typed.notes[0]
+    with pytest.raises(InvalidInputError, match="has more digits than whole numbers can"):
+        column(tmp_path, cells, targets=["x"])
+    kept = [str(10**37), str(10**37 + 1)]
+    assert column(tmp_path, kept)[0].to_list() == [10**37, 10**37 + 1]
+    assert column(tmp_path, [str(10**40), "1.5"])[0].to_list() == [1e40, 1.5]
+
+
+def test_digits_that_begin_with_0_are_codes_beside_fractions_too(tmp_path):
+    found, typed = column(tmp_path, ["007", "1.5", "012"])
+    assert found.to_list() == ["007", "1.5", "012"]
+    assert "'007' in row 1 (line 2) begins with 0 as codes do" in typed.notes[0]
+    assert column(tmp_path, ["0.7", "00.5", "0"])[0].to_list() == [0.7, 0.5, 0.0]
+
+
+@pytest.mark.parametrize("cells", [["1.10", "1.1", "1.2"], ["1,10", "1,1", "1,2"]])
+def test_a_target_of_few_numbers_that_are_written_in_two_ways_gets_a_note(tmp_path, cells):
+    notes = column(tmp_path, cells, separator=";", targets=["x"])[1].notes
+    one, other = cells[:2]
+    assert notes[0] == (
+        f"target x: {one!r} and {other!r} are one number; --column x=text keeps them apart"
+    )
+    assert not any("one number" in note for note in column(tmp_path, cells, separator=";")[1].notes)
+
+
+def test_an_odd_unit_beside_plain_numbers_gets_a_word(tmp_path):
+    cells = ["1.5k", "900", "1.2k", "800", "1.7k"]
+    found, typed = column(tmp_path, cells)
+    assert found.to_list() == cells
+    (note,) = typed.notes
+    assert "'1.5k' in row 1 (line 2) looks like a number with the unit 'k'" in note
+    many = [f"{row}k" if row % 5 < 3 else f"{row}00" for row in range(20)]
+    with pytest.raises(InvalidInputError, match="others have no unit; write all digits"):
+        column(tmp_path, many, targets=["x"])

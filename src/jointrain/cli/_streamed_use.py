@@ -238,4 +238,4 @@ def opened_files(
     if isinstance(files, TableFiles):
         return files, model
     schema = model.schema or TableSchema()
-    return files.as_parquet(schema.with_options(options)), for_read_rows(model)
+    return files.as_parquet(schema, options), for_read_rows(model)

@@ -22,7 +22,7 @@ from jointrain.data._number_text import (
     split_cells,
 )
 from jointrain.data._raw_table import ReadingOptions
-from jointrain.data._reading_notes import ColumnText, missing_flag, share
+from jointrain.data._reading_notes import FEW, ColumnText, missing_flag, share
 
 _SCALES = (
     "k", "K", "M", "B", "G", "T", "bn", "mn", "mln", "tsd", "Tsd", "Tsd.", "Mio", "Mio.", "Mrd",
@@ -97,6 +97,13 @@ def _is_text(column: ColumnText, known: pl.Series) -> bool:
             f"{column.flag('number')} reads numbers below 0",
         )  # fmt: skip
         return True
+    whole = known.filter(known.str.contains(r"^[-+]?\d+$"))
+    if len(whole) == len(known) and whole.cast(pl.Int128, strict=False).null_count():
+        _no_number(
+            column, known.filter(whole.cast(pl.Int128, strict=False).is_null())[0],
+            "has more digits than whole numbers can", f"{column.flag('number')} rounds them",
+        )  # fmt: skip
+        return True
     code = leading_zero(known)
     if code is not None:
         column.note_text(
@@ -115,6 +122,13 @@ def _odd_units(column: ColumnText, known: pl.Series, units: pl.Series) -> pl.Ser
             f"looks like a number, but others have other powers of ten ({', '.join(kinds)})",
             "write all digits to have numbers",
         )  # fmt: skip
+    elif FEW < share(~odd & units.is_not_null()) <= 0.5 and _few_kinds(units, kinds):
+        _no_number(
+            column, known.filter(odd)[0],
+            f"looks like a number with the unit {kinds[0]!r}, which is not known, and others have "
+            "no unit",
+            "write all digits without units to have numbers",
+        )  # fmt: skip
     if odd.all() and units.n_unique() == 1:
         _no_number(
             column, known[0],
@@ -122,6 +136,11 @@ def _odd_units(column: ColumnText, known: pl.Series, units: pl.Series) -> pl.Ser
             f"{column.flag('number')} reads numbers",
         )  # fmt: skip
     return odd
+
+
+def _few_kinds(units: pl.Series, kinds: pl.Series) -> bool:
+    """Return whether nearly all cells are numbers, with few units that are not known."""
+    return 0 < len(kinds) <= 3 and share(units.is_not_null()) >= 1 - FEW
 
 
 def _no_number(column: ColumnText, cell: str, why: str, remedy: str) -> None:

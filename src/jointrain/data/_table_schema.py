@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import lru_cache
 from typing import Literal
 
@@ -131,10 +132,16 @@ class TableSchema:
                 if words and reading.kind != "text":
                     words = (*words, *reading.missing)
                 reading = replace(reading, missing=words)
-            if options.decimal is not None or options.thousands is not None:
+            said = options.decimal is not None or options.thousands is not None
+            if said and reading.kind == "number":
                 decimal = options.decimal or reading.number.decimal
                 default = "," if decimal == "." else "."
                 thousands = default if options.thousands is None else options.thousands
+                if thousands == decimal:
+                    raise InvalidInputError(
+                        f"--thousands {thousands} can't be: {decimal!r} is the decimal mark of "
+                        f"column {name!r}, as in training; name another one with --decimal"
+                    )
                 number = replace(reading.number, decimal=decimal, thousands=thousands, grouped=True)
                 reading = replace(reading, number=number)
             form = date_format_of(options, name)
@@ -222,14 +229,21 @@ def without_numbers(values: pl.Series, missing: Iterable[str]) -> pl.Series:
     codes = _numbers_among(tuple(missing))
     if not codes:
         return values
-    absent = values.cast(pl.Float64).is_in(codes).fill_null(value=False)
+    if values.dtype.is_integer():  # floats would round large ones
+        whole = [int(code) for code in codes if code == int(code) and abs(code) < 2**127]
+        same = values.cast(pl.Int128).is_in(pl.Series(whole, dtype=pl.Int128).implode())
+    else:
+        dtype = values.dtype if values.dtype.is_float() else pl.Float64
+        numbers = pl.Series([float(code) for code in codes]).cast(dtype)
+        same = values.cast(dtype).is_in(numbers.implode())
+    absent = same.fill_null(value=False)
     return values.set(absent, None) if absent.any() else values
 
 
 @lru_cache
-def _numbers_among(missing: tuple[str, ...]) -> list[float]:
+def _numbers_among(missing: tuple[str, ...]) -> list[Decimal]:
     # of many columns with the same words, each is looked at once
-    return [float(token) for token in missing if _PLAIN_NUMBER.fullmatch(token)]
+    return [Decimal(token) for token in missing if _PLAIN_NUMBER.fullmatch(token)]
 
 
 _PLAIN_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?")
@@ -438,7 +452,10 @@ def number_text(numbers: pl.Series) -> pl.Series:
         return numbers.cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
     if not numbers.dtype.is_float():
         return numbers.cast(pl.String)
-    numbers = numbers.cast(pl.Float64).fill_nan(None)
+    numbers = numbers.fill_nan(None)
+    if str(numbers.dtype) == "Float16":  # Polars writes it with the digits of a longer one
+        short = pl.Series(numbers.to_numpy().astype(str)).cast(pl.Float64).fill_nan(None)
+        numbers = short.alias(numbers.name)
     whole = ((numbers == numbers.round()) & (numbers.abs() < 2.0**63)).fill_null(value=False)
     digits = numbers.set(~whole, None).cast(pl.Int64).cast(pl.String)
     return digits.zip_with(whole, numbers.cast(pl.String)).alias(numbers.name)

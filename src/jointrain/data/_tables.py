@@ -15,7 +15,7 @@ from jointrain.data._missing_values import is_missing, mixed_kinds, unmasked
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._table_schema import TableSchema, without_nan
 from jointrain.data._table_source import read_raw
-from jointrain.data._type_inference import type_frame, type_table
+from jointrain.data._type_inference import check_said, type_frame, type_table
 from jointrain.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def type_raw(
     """
     if schema is not None:
         if options is not None:
+            check_said(options, raw.frame.columns)
             schema = schema.with_options(options)
         return without_nan(schema.read(raw))
     typed = type_table(raw, options) if raw.is_text else type_frame(raw, options)

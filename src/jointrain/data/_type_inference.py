@@ -101,7 +101,7 @@ def type_table(
             marks, units or dates can be read in two ways; column, row and cell are named.
     """
     options = options or ReadingOptions()
-    _check_said(options, raw.frame.columns)
+    check_said(options, raw.frame.columns)
     notes = ReadingNotes()
     raw = without_totals(raw, notes, {*verbatim}, options.missing or ())
     reader = _Reader(raw, options, set(targets), set(classes), set(verbatim), notes)
@@ -135,7 +135,7 @@ def type_frame(
     options = options or ReadingOptions()
     zone, said = options.time_zone, options.missing or ()
     check_zone(zone)
-    _check_said(options, raw.frame.columns)
+    check_said(options, raw.frame.columns)
     readings: dict[str, ColumnReading] = {}
     notes = ReadingNotes()
     frame = without_nan(raw.frame)
@@ -209,7 +209,12 @@ _MANY = 20
 """Text of more different numbers is hardly a code for categories."""
 
 
-def _check_said(options: ReadingOptions, names: Iterable[str]) -> None:
+def check_said(options: ReadingOptions, names: Iterable[str]) -> None:
+    """Refuse options for columns that a table does not have.
+
+    Raises:
+        InvalidInputError: There is no such column.
+    """
     names = list(names)
     forms = options.date_format if isinstance(options.date_format, dict) else {}
     for name in [*options.columns, *forms]:
@@ -256,13 +261,14 @@ class _Reader:
                 continue
             if dtype == pl.Float64 and not self._is_plain(cells, values):
                 return None
-            if dtype == pl.Int64 and leading_zero(cells) is not None:
+            if leading_zero(cells) is not None:
                 return None
             self.readings[name] = ColumnReading("number", self._missing)
             note_like_dates(self._column(cells), values)
             values = exact_numbers(cells, values)
             values = without_numbers(values, self._missing)
             self._note_missing_code(cells, values)
+            self._note_spellings(cells, values)
             return values
         return None
 
@@ -295,6 +301,7 @@ class _Reader:
         values = read_cells(text, reading, self.raw.place)
         if reading.kind == "number":
             self._note_missing_code(text, values)
+            self._note_spellings(text, values)
         return values
 
     def _reading(self, column: ColumnText) -> ColumnReading | None:
@@ -420,6 +427,25 @@ class _Reader:
             cell = str(cells[code.row]).strip()
             column = f"{cells.name} ({code.rows} {cell})"
             self.notes.group(*_missing_code_note(column, f"{missing_flag(cell)} reads it so"))
+
+    def _note_spellings(self, cells: pl.Series, values: pl.Series) -> None:
+        """Name two cells of a target of few values that are one number, such as 1.10 and 1.1."""
+        name, count = cells.name, values.n_unique()
+        if name not in self.targets or count > _FEW_VALUES:
+            return
+        written = pl.DataFrame({"value": values, "cell": cells.str.strip_chars()}).drop_nulls()
+        kinds = written.unique(maintain_order=True)
+        twice = kinds.filter(pl.col("value").is_duplicated())
+        if len(twice):
+            one, other = twice.filter(pl.col("value") == twice["value"][0])["cell"][:2]
+            self.notes.add(
+                f"target {name}: {one!r} and {other!r} are one number; "
+                f"--column {shlex.quote(f'{name}=text')} keeps them apart"
+            )
+
+
+_FEW_VALUES = 10
+"""So few different numbers may be classes."""
 
 
 def _note_words(text: pl.Series, notes: ReadingNotes) -> None:

@@ -137,11 +137,12 @@ class TextFiles:
                 yield part.raw
         self._check_unchanged()
 
-    def as_parquet(self, schema: TableSchema) -> TableFiles:
+    def as_parquet(self, schema: TableSchema, options: ReadingOptions | None = None) -> TableFiles:
         """Go through all files, and return what was read.
 
         Args:
             schema: How their columns are read; columns that it does not know stay text.
+            options: Where they are written in another way.
 
         Raises:
             InvalidInputError: A file has changed, lacks a column, has a fault, or holds a cell that
@@ -155,7 +156,7 @@ class TextFiles:
                     columns = part.raw if columns is None else columns
                     _check_alike(part.raw, columns)
                     own = replace(part.raw, frame=part.raw.frame.select(columns.frame.columns))
-                    rows.add(_as_wide(type_raw(own, None, schema)))
+                    rows.add(_as_wide(type_raw(own, options, schema)))
         self._check_unchanged()
         return kept.as_table()
 
