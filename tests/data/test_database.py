@@ -244,3 +244,17 @@ def test_postgresql(server):
     assert "secret" not in str(fault.value)
     with pytest.raises(InvalidInputError, match='database "nowhere" does not exist'):
         read_raw(f"{server.removesuffix('postgres')}nowhere?table=a")
+
+
+def test_bytes_beside_text_are_no_text(tmp_path):
+    connection = sqlite3.connect(tmp_path / "d.db")
+    connection.execute("CREATE TABLE t (a, b)")
+    connection.executemany("INSERT INTO t VALUES (?, ?)", [("abc", b"x"), (b"abc", None)])
+    connection.commit()
+    connection.close()
+    address = f"sqlite:///{tmp_path / 'd.db'}"
+    with pytest.raises(
+        InvalidInputError, match=r"column 'a' of .* holds bytes in row 2, and other"
+    ):
+        read_raw(f"{address}?table=t")
+    assert read_raw(f"{address}?query=SELECT b FROM t").frame["b"].to_list() == [b"x", None]

@@ -61,6 +61,8 @@ def test_offsets_beyond_the_zones_of_whole_hours_are_counted_in_utc():
     table = type_table(RawTable(pl.DataFrame({"t": cells}), True, "t.csv"))
     assert table.frame["t"][0] == dt.datetime(2024, 1, 1, 23, 15, tzinfo=dt.UTC)
     assert any("-13:00: hours are counted in UTC" in note for note in table.notes)
+
+
 @pytest.mark.parametrize(
     "form, cell, hour, offset",
     [

@@ -148,6 +148,8 @@ def test_dates_that_no_calendar_has_are_refused_with_their_row(unit, stored):
         TableSchema.of(moments.to_frame())
     with pytest.raises(InvalidInputError, match=wrong):
         TableSchema.of(moments.head(1).to_frame()).conform(moments.to_frame())
+
+
 def test_a_whole_number_that_means_missing_is_compared_with_all_its_digits():
     values = pl.Series("x", [2**53, 2**53 + 1, None])
     found = without_numbers(values, [str(2**53 + 1), "-999.5"])

@@ -6,7 +6,8 @@ import sys
 import polars as pl
 import pytest
 
-from jointrain.data import read_raw
+from jointrain.data import ReadingOptions, read_raw
+from jointrain.data._type_inference import type_frame
 from jointrain.errors import InvalidInputError, MissingDependencyError
 
 xlsxwriter = pytest.importorskip("xlsxwriter")
@@ -143,3 +144,13 @@ def test_missing_package_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fastexcel", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[excel\]'"):
         read_raw(path)
+
+
+def test_a_target_that_loses_much_to_words_is_refused_as_in_text(tmp_path):
+    rows = [["x", "y"], *[[i, "n/a" if i % 3 == 0 else i / 2] for i in range(30)]]
+    raw = read_raw(workbook(tmp_path / "t.xlsx", One=rows))
+    with pytest.raises(InvalidInputError, match=r"^target 'y' would lose 10 of 30 labels to 'n/a'"):
+        type_frame(raw, targets=["y"])
+    options = ReadingOptions(missing=("n/a",))
+    assert type_frame(raw, options, targets=["y"]).frame["y"].count() == 20
+    assert type_frame(raw, targets=["x"]).frame["y"].count() == 20

@@ -224,3 +224,27 @@ def test_a_target_is_judged_by_the_metric_that_is_named():
         SupervisedTable.prepare(frame, ["y", "z"], metrics={"yy": "MAE"})
     with pytest.raises(InvalidInputError, match="divides by target 'y', which is 0 in row 4"):
         SupervisedTable.prepare(frame, ["y", "z"], metrics={"y": "MAPE"})
+
+
+@pytest.mark.parametrize(
+    "cells, options",
+    [
+        ({"r": [None if i == 30 else i // 4 for i in range(40)]}, {"group_column": "r"}),
+        ({"r": [None if i == 30 else i for i in range(40)]}, {"time_column": "r"}),
+        (
+            {"y": [float(i != 30) for i in range(40)]},
+            {"metrics": {"y": "MAPE"}, "kinds": {"y": "regression"}},
+        ),
+        (
+            {"z": [i == 30 for i in range(40)], "c": [i % 2 == 1 for i in range(40)]},
+            {"given": {"z": "c"}},
+        ),
+    ],
+)
+def test_rows_are_those_of_the_table_though_some_have_no_weight(cells, options):
+    frame = pl.DataFrame(
+        {"x": range(40), "w": [0] * 10 + [1] * 30, "y": [i + 0.5 for i in range(40)], **cells}
+    )
+    targets = ["y", *({"z", "c"} & set(cells))]
+    with pytest.raises(InvalidInputError, match=r"\brow 31\b"):
+        SupervisedTable.prepare(frame, targets, row_weight="w", **options)

@@ -1,6 +1,7 @@
 """Which reader a source gets: by its name, by its content, from standard input."""
 
 import bz2
+import decimal
 import gzip
 import io
 import os
@@ -12,6 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from jointrain.data import (
     ColumnReading,
@@ -208,3 +210,25 @@ def test_a_header_that_begins_as_a_binary_file_does(tmp_path, name):
     for separator in ",\t":
         (tmp_path / "t.csv").write_text(f"{name}{separator}y\n1{separator}2\n")
         assert read_raw(tmp_path / "t.csv").frame.rows() == [("1", "2")]
+
+
+def test_the_index_of_a_pandas_table_is_no_feature(tmp_path):
+    frame = pd.DataFrame({"x": range(20), "y": [0.5, 1.5] * 10}, index=[*"abcde"] * 4)
+    frame.to_parquet(tmp_path / "t.parquet")
+    raw = read_raw(tmp_path / "t.parquet")
+    table = SupervisedTable.prepare(raw, "y")
+    assert [column.name for column in table.columns] == ["x"]
+    assert "__index_level_0__: the index of a pandas table, left out" in table.notes
+    # with a role, or a name of its own, it is a column
+    SupervisedTable.prepare(raw, "y", group_column="__index_level_0__")
+    frame.rename_axis("letter").to_parquet(tmp_path / "t.parquet")
+    named = SupervisedTable.prepare(read_raw(tmp_path / "t.parquet"), "y")
+    assert [column.name for column in named.columns] == ["x", "letter"]
+
+
+def test_decimals_of_256_bits_are_refused_without_lines_of_others(tmp_path, capfd):
+    column = pa.array([decimal.Decimal("1.5")], pa.decimal256(50, 2))
+    pq.write_table(pa.table({"a": column}), tmp_path / "t.parquet")
+    with pytest.raises(InvalidInputError, match=r"^column 'a' of .* has the type decimal256"):
+        read_raw(tmp_path / "t.parquet")
+    assert capfd.readouterr().err == ""

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from jointrain.data import ReadingOptions, SupervisedTable, read_raw, read_table, type_table
+from jointrain.data._text_notes import group_notes
 from jointrain.errors import InvalidInputError
 
 
@@ -142,3 +143,21 @@ def test_text_with_outer_spaces_that_comes_again_is_noted_in_tables_with_types()
     table = SupervisedTable.prepare(frame.with_columns(y=pl.Series(range(30))), ["y"])
     [note] = [note for note in table.notes if "spaces" in note]
     assert "values are unknown there: c ('a   '); remove the spaces to predict from text" in note
+
+
+@pytest.mark.parametrize(
+    "groups, said",
+    [
+        (["p1", "p1 ", "q"], "2 groups of column g differ from others only by spaces, case"),
+        (["p1", "P1", "q"], "such as 'p1' and 'P1'"),
+        (["1", "1.0", "q"], "such as '1' and '1.0'"),
+        (["7", "007", "q"], "such as '7' and '007'"),
+        (["NA", "q", "-"], "2 rows hold 'NA' or the like in group column g"),
+        (["1", "10", "1.5", "NA"], None),
+    ],
+)
+def test_groups_that_look_alike_or_lack_a_name(groups, said):
+    notes = group_notes(pl.Series("g", groups))
+    assert len(notes) == (said is not None)
+    assert said is None or said in notes[0]
+    assert group_notes(pl.Series("g", [1, 1])) == ()

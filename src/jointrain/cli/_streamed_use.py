@@ -132,7 +132,7 @@ def _raw_predictions(
     model, notes = opened.model, opened.description["notes"]
     predicting = for_read_rows(model)
     name = notes.get("id")
-    unseen, last, unused, first = Counter[str](), list[str](), list[str](), True
+    unseen, totals, unused, first = Counter[str](), dict[str, list[str]](), list[str](), True
     for raw in parts:
         kept = kept_columns(raw, name, keep)
         if first:
@@ -141,7 +141,7 @@ def _raw_predictions(
                 say(f"note: the table has no column {name!r}, which named the rows in training")
             say_all(reading_notes(model))
         frame = read_as_trained(model, raw, options, [name])
-        last = total_notes(frame)
+        totals[raw.where] = total_notes(frame)
         unseen.update(model.encoder.unseen(frame))
         roles = (name, notes.get("time"), notes.get("row_weight"), *kept.columns)
         unused = unused_notes(model, frame.columns, roles)
@@ -152,7 +152,8 @@ def _raw_predictions(
             except InvalidInputError as error:
                 raise _located(error, raw, start) from None
             yield with_kept(predictions, kept.slice(start, _ROWS_AT_ONCE))
-    say_all(last)
+    for where, found in totals.items():
+        say_all(found if len(totals) == 1 else [f"{note} ({where})" for note in found])
     say_all(unseen_notes(unseen))
     say_all(unused)
 

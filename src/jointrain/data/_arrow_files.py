@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,13 +12,14 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from jointrain.data._column_names import check_names
+from jointrain.data._raw_table import RawTable
 from jointrain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-def read_arrow(source: Path | bytes, where: str, *, parquet: bool) -> pl.DataFrame:
+def read_arrow(source: Path | bytes, where: str, *, parquet: bool) -> RawTable:
     """Read a file with types of its own.
 
     Args:
@@ -55,10 +58,12 @@ def read_arrow(source: Path | bytes, where: str, *, parquet: bool) -> pl.DataFra
             f"{where} is no whole {kind} file ({reason}); fetch or write it again"
         ) from None
     check_names(table.column_names, where)
-    return from_arrow(table, where)
+    return RawTable(
+        from_arrow(table, where), is_text=False, where=where, indices=pandas_indices(table.schema)
+    )
 
 
-def _read_by_polars(source: Path | bytes, where: str) -> pl.DataFrame:
+def _read_by_polars(source: Path | bytes, where: str) -> RawTable:
     """Read Parquet with a type that only Polars has: whole numbers of 128 bits."""
     try:
         frame = pl.read_parquet(source)
@@ -67,7 +72,24 @@ def _read_by_polars(source: Path | bytes, where: str) -> pl.DataFrame:
             f"{where} has a type that can't be read ({str(error).splitlines()[0]})"
         ) from None
     check_names(frame.columns, where)
-    return frame
+    return RawTable(frame, is_text=False, where=where)
+
+
+_INDEX = re.compile(r"__index_level_\d+__")
+
+
+def pandas_indices(schema: pa.Schema) -> tuple[str, ...]:
+    """Return the columns without a name of their own in which pandas kept the index of its rows."""
+    with suppress(KeyError, TypeError, ValueError):  # what others wrote there
+        found = json.loads((schema.metadata or {})[b"pandas"])["index_columns"]
+        names = [name for name in found if isinstance(name, str) and _INDEX.fullmatch(name)]
+        return tuple(name for name in names if name in schema.names)
+    return ()
+
+
+def index_note(names: Sequence[str]) -> str:
+    """Return what is to be said of the columns that `pandas_indices` found."""
+    return f"{', '.join(names)}: the index of a pandas table, left out"
 
 
 def from_arrow(table: pa.Table, where: str) -> pl.DataFrame:
@@ -92,6 +114,9 @@ def _categories(table: pa.Table) -> list[str]:
 
 
 def _from_arrow(table: pa.Table, where: str) -> pl.DataFrame:
+    for field in table.schema:
+        if "decimal256(" in str(field.type):  # at which Polars panics, with lines of its own
+            raise _unusable(field.name, field.type, where)
     try:
         return pl.DataFrame(pl.from_arrow(table))
     except (
@@ -103,8 +128,12 @@ def _from_arrow(table: pa.Table, where: str) -> pl.DataFrame:
             try:
                 columns[name] = pl.Series(name, column)
             except (Exception, pl.exceptions.PanicException):
-                raise InvalidInputError(
-                    f"column {name!r} of {where} has the type {column.type}, which jointrain can't "
-                    "use; remove it or give it another type"
-                ) from None
+                raise _unusable(name, column.type, where) from None
         return pl.DataFrame(columns)
+
+
+def _unusable(name: str, dtype: pa.DataType, where: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"column {name!r} of {where} has the type {dtype}, which jointrain can't use; remove it or "
+        "give it another type"
+    )

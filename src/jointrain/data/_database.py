@@ -113,6 +113,8 @@ def _read_sqlite(place: str, table: str, query: str, shown: str) -> RawTable:
     columns: dict[str, list[Any]] = {
         name: [row[index] for row in rows] for index, name in enumerate(names)
     }
+    for name, values in columns.items():
+        _refuse_some_bytes(name, values, shown)
     mixed = [name for name, values in columns.items() if _is_mixed(values)]
     for name in mixed:
         columns[name] = [None if value is None else str(value) for value in columns[name]]
@@ -125,6 +127,20 @@ def _read_sqlite(place: str, table: str, query: str, shown: str) -> RawTable:
         if mixed
         else (),
     )
+
+
+def _refuse_some_bytes(name: str, values: list[Any], shown: str) -> None:
+    """Refuse bytes beside other values: as text they would be something else.
+
+    Raises:
+        InvalidInputError: Column and row are named.
+    """
+    rows = [row for row, value in enumerate(values) if isinstance(value, bytes)]
+    if rows and len(rows) < sum(value is not None for value in values):
+        raise InvalidInputError(
+            f"column {name!r} of {shown} holds bytes in row {rows[0] + 1}, and other values in "
+            "other rows; CAST it to text in a ?query="
+        )
 
 
 def _is_mixed(values: list[Any]) -> bool:

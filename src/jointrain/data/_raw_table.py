@@ -112,6 +112,8 @@ class RawTable:
         row_to_line: The line of the file on which a row (from 0) begins, from 1.
         separator: What stands between the fields, for text with separators.
         notes: What was decided about the file, a sentence each.
+        indices: Columns that pandas wrote to number its rows; they are no features.
+        lost: Words among numbers or dates that were read as missing already, by column.
     """
 
     frame: pl.DataFrame
@@ -121,6 +123,8 @@ class RawTable:
     row_to_line: Callable[[int], int] | None = None
     separator: str | None = None
     notes: tuple[str, ...] = ()
+    indices: tuple[str, ...] = ()
+    lost: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def place(self, row: int) -> str:
         """Return a row (from 0) in words for a message: its number, and its line if it has one."""

@@ -90,7 +90,9 @@ def _read_sheet(
         cells, more_notes = _with_mixtures(book, sheet, cells, names, place)
         notes += more_notes
         full = cells.filter(~empty)
-    if words := _words_lost(book, sheet, cells, names):
+    lost = _words_lost(book, sheet, cells, names)
+    if lost:
+        words = [f"{name} ({len(found)} {found[0]!r})" for name, found in lost.items()]
         notes.append(
             f"{place} has words in columns of numbers or dates, read as missing: {', '.join(words)}"
         )
@@ -99,6 +101,7 @@ def _read_sheet(
         is_text=False,
         where=where,
         notes=(*notes, *names_notes),
+        lost=lost,
     )
 
 
@@ -152,21 +155,23 @@ def _with_mixtures(
     return cells.with_columns(written.select(truths).get_columns()), notes
 
 
-def _words_lost(book: Any, sheet: str, cells: pl.DataFrame, names: dict[str, str]) -> list[str]:
-    """Return the columns in which words such as n/a became missing values, with their counts."""
+def _words_lost(
+    book: Any, sheet: str, cells: pl.DataFrame, names: dict[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Return the words such as n/a that became missing values, by column."""
     gaps = [
         column
         for column in names
         if cells[column].null_count() and cells.schema[column] != pl.String
     ]
-    found = []
+    found = {}
     for column in gaps:
         written = book.load_sheet(sheet, use_columns=[int(column)], dtypes="string").to_polars()
         lost = written.to_series().filter(cells[column].is_null()).drop_nulls()
         # a cell with an error is no value, and shows it
         lost = lost.filter((lost.str.strip_chars() != "") & ~lost.str.starts_with("#"))
         if len(lost):
-            found.append(f"{names[column]} ({len(lost)} {lost[0]!r})")
+            found[names[column]] = tuple(lost)
     return found
 
 

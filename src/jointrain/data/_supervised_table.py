@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from jointrain.charts import Chart, InNotebook, bars
+from jointrain.data._arrow_files import index_note
 from jointrain.data._blocks import varying_parts
 from jointrain.data._chains import selection_notes, with_joint_labels
 from jointrain.data._columns import Column, dropped_columns, infer_columns
@@ -33,6 +36,7 @@ from jointrain.data._row_weights import (
 from jointrain.data._table_schema import TableSchema
 from jointrain.data._tables import as_table
 from jointrain.data._targets import encode_targets, infer_tasks, said_kind, target_columns
+from jointrain.data._text_notes import group_notes
 from jointrain.data._type_inference import TypedTable, type_frame, type_table
 from jointrain.data._type_words import type_in_words
 from jointrain.errors import InvalidInputError, closest
@@ -183,6 +187,7 @@ class SupervisedTable(InNotebook):
         roles = _roles(
             raw.frame, columns_of, ignore, id_column, group_column, time_column, row_weight
         )
+        raw, roles = _without_indices(raw, roles)
         said_kinds = dict(said or {})
         check_said(said_kinds, raw.frame.columns, roles)
         single = {*roles, *([] if query_column is None else [query_column])}
@@ -192,19 +197,22 @@ class SupervisedTable(InNotebook):
         typed = _typed(raw, _read_as_text(reading, said_kinds), roles, kinds or {}, time_column)
         found = _infer_targets(typed, targets, kinds, row_weight, (rare, rare_rows), given)
         table, labels, weights = found.table, found.labels, found.weights
-        tasks = _judged_by(found.tasks, labels, metrics or {}, query_column)
-        check_queries(table, tasks)
-        if weights is not None:
-            check_weighted_metrics(tasks)
-        labelled = np.asarray(known_labels(labels, tasks).any(1))
-        features = [name for name in table.columns if name not in roles]
-        dropped = dropped_columns(table, features)
-        said_kinds = {name: kind for name, kind in said_kinds.items() if name not in dropped}
-        columns, of_columns = _feature_columns(
-            table, features, said_kinds, time_column, time_column in ignore
-        )
-        groups = None if group_column is None else _numbered(table, group_column, "group", labelled)
-        time = None if time_column is None else _numbered(table, time_column, "time", labelled)
+        with _rows_counted(found.rows):
+            tasks = _judged_by(found.tasks, labels, metrics or {}, query_column)
+            check_queries(table, tasks)
+            if weights is not None:
+                check_weighted_metrics(tasks)
+            labelled = np.asarray(known_labels(labels, tasks).any(1))
+            features = [name for name in table.columns if name not in roles]
+            dropped = dropped_columns(table, features)
+            said_kinds = {name: kind for name, kind in said_kinds.items() if name not in dropped}
+            columns, of_columns = _feature_columns(
+                table, features, said_kinds, time_column, time_column in ignore
+            )
+            groups = _numbered(table, group_column, "group", labelled)
+            time = _numbered(table, time_column, "time", labelled)
+        if group_column is not None:
+            of_columns += group_notes(table[group_column].filter(pl.Series(labelled)))
         prepared = cls(
             frame=table.filter(pl.Series(labelled)),
             tasks=tuple(tasks),
@@ -323,6 +331,7 @@ class _Targets:
         tasks: What to predict.
         labels: Those of `encode_targets`, [n, w].
         weights: Of the rows, [n]; None if all are equal.
+        rows: Which rows of the whole table they are, [n]; None if all.
         notes: What was decided.
     """
 
@@ -330,6 +339,7 @@ class _Targets:
     tasks: list[Task]
     labels: np.ndarray
     weights: np.ndarray | None
+    rows: np.ndarray | None
     notes: tuple[str, ...]
 
 
@@ -345,17 +355,38 @@ def _infer_targets(
     table = typed.frame
     tasks = infer_tasks(table, targets, kinds)
     notes = tuple(notes_on_tasks(table, tasks, kinds or {}))
-    weights = None
+    weights = rows = None
     if row_weight is not None:
         weights = read_row_weights(table[row_weight])
+        rows = np.flatnonzero(weights > 0)
         table, weights, of_weights = _without_weightless(table, tasks, weights, row_weight)
         notes += of_weights
-    table, tasks, of_rare = treat_rare_classes(table, tasks, *rare, kinds)
-    tasks = with_given(tasks, given or {})
-    labels = encode_targets(table, tasks)
-    table = with_joint_labels(table, tasks, labels)
+    with _rows_counted(rows):
+        table, tasks, of_rare = treat_rare_classes(table, tasks, *rare, kinds)
+        tasks = with_given(tasks, given or {})
+        labels = encode_targets(table, tasks)
+        table = with_joint_labels(table, tasks, labels)
     notes += (*of_rare, *selection_notes(tasks, labels))
-    return _Targets(table, tasks, labels, weights, notes)
+    return _Targets(table, tasks, labels, weights, rows, notes)
+
+
+@contextmanager
+def _rows_counted(rows: np.ndarray | None) -> Iterator[None]:
+    """Let errors name rows of the whole table, of which only some are left.
+
+    Args:
+        rows: Which ones, [n]; None if all.
+    """
+
+    def number(found: re.Match[str]) -> str:
+        left = int(found[1])
+        return f"row {left if rows is None or left > len(rows) else rows[left - 1] + 1}"
+
+    try:
+        yield
+    except InvalidInputError as error:
+        # a name in quotes is none
+        raise InvalidInputError(re.sub(r"(?<!')\brow (\d+)", number, str(error), count=1)) from None
 
 
 def _feature_columns(
@@ -628,6 +659,15 @@ def _roles(
     return roles
 
 
+def _without_indices(raw: RawTable, roles: dict[str, str]) -> tuple[RawTable, dict[str, str]]:
+    """Return a table and its roles, of which pandas' own columns are ignored with a note."""
+    indices = [name for name in raw.indices if name not in roles]
+    if not indices:
+        return raw, roles
+    raw = replace(raw, notes=(*raw.notes, index_note(indices)))
+    return raw, roles | dict.fromkeys(indices, "ignored")
+
+
 def _time_feature(values: pl.Series, *, ignored: bool) -> tuple[list[Column], tuple[str, ...]]:
     """Return the time column as a feature, if it can be one, and what is to be said of it."""
     name = values.name
@@ -655,8 +695,12 @@ def _time_feature(values: pl.Series, *, ignored: bool) -> tuple[list[Column], tu
     return [Column(name, "calendar", str(values.dtype))], tuple(notes)
 
 
-def _numbered(table: pl.DataFrame, column: str, role: str, labelled: np.ndarray) -> np.ndarray:
+def _numbered(
+    table: pl.DataFrame, column: str | None, role: str, labelled: np.ndarray
+) -> np.ndarray | None:
     """Return the value of each row that has labels as its rank among the distinct values."""
+    if column is None:
+        return None
     values = table[column]
     missing = np.flatnonzero(values.is_null().to_numpy() & labelled)
     if len(missing):
@@ -677,8 +721,8 @@ def _numbered(table: pl.DataFrame, column: str, role: str, labelled: np.ndarray)
             "reads dates such as 2026-01-31, --date-format says how others are written; or give "
             "numbers"
         )
-    ranks = values.filter(pl.Series(labelled)).rank("dense")
-    return ranks.to_numpy().astype(np.int64) - 1
+    ranks: np.ndarray = values.filter(pl.Series(labelled)).rank("dense").to_numpy()
+    return ranks.astype(np.int64) - 1
 
 
 def _shortened(names: Sequence[str], limit: int = 8) -> str:

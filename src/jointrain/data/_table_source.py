@@ -201,8 +201,7 @@ def _kind_of_unknown(data: bytes, where: str, ending: tuple[str, str]) -> str:
 
 
 def _typed(data: bytes | Path, where: str, ending: tuple[str, str], kind: str) -> RawTable:
-    frame = read_arrow(data, where, parquet=kind == "Parquet")
-    return _noted(RawTable(frame, is_text=False, where=where), kind, ending)
+    return _noted(read_arrow(data, where, parquet=kind == "Parquet"), kind, ending)
 
 
 def _noted(raw: RawTable, kind: str, ending: tuple[str, str]) -> RawTable:

@@ -7,7 +7,7 @@ import shlex
 import polars as pl
 
 from jointrain.data._reading_notes import ReadingNotes, share
-from jointrain.data._table_schema import FALSE_WORDS, TRUE_WORDS
+from jointrain.data._table_schema import FALSE_WORDS, MISSING_NUMBERS, TRUE_WORDS
 
 _MOST_VALUES = 40
 """A column of more different values is hardly one of categories."""
@@ -94,6 +94,37 @@ def note_outer_spaces(text: pl.Series, notes: ReadingNotes) -> None:
             f"{text.name} ({spaced[0][:40]!r})",
             "remove the spaces to predict from text files, too",
         )
+
+
+def group_notes(values: pl.Series) -> tuple[str, ...]:
+    """Return notes on groups that look alike, and on rows that may lack one.
+
+    Args:
+        values: The group of each row, [n].
+    """
+    if values.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        return ()
+    name, groups = values.name, values.cast(pl.String).str.strip_chars()
+    notes = []
+    lacking = groups.filter(groups.is_in(["", *MISSING_NUMBERS]))
+    if len(lacking) > 1:
+        notes.append(
+            f"{len(lacking)} rows hold {lacking[0]!r} or the like in group column {name} and are "
+            "kept together; if it means that they have no group, give each one of its own"
+        )
+    written = values.cast(pl.String).unique(maintain_order=True)
+    alike = written.str.strip_chars().str.to_lowercase()
+    alike = alike.str.replace(r"^0+(\d)", "${1}").str.replace(r"^(\d+)\.0*$", "${1}")
+    twins = written.filter(alike.is_duplicated())
+    if len(twins):
+        first = written.filter(alike == alike.filter(alike.is_duplicated())[0])
+        notes.append(
+            f"{len(twins)} groups of column {name} differ from others only by spaces, case or the "
+            f"form of a number, such as {' and '.join(repr(one[:40]) for one in first[:2])}: they "
+            "are different groups, which may lie on both sides of a split; write them alike if "
+            "they are the same"
+        )
+    return tuple(notes)
 
 
 def _mixes_truths(lower: pl.Series) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 
@@ -55,7 +55,29 @@ def without_sums(frame: pl.DataFrame, notes: ReadingNotes) -> pl.DataFrame:
     return frame.head(-1)
 
 
-def row_of_sums(frame: pl.DataFrame) -> str | None:
+@dataclass
+class RowsAbove:
+    """What is known of rows that come before a table, in parts.
+
+    Args:
+        rows: How many there are.
+        sums: The sum of each column of numbers, and how many it has.
+    """
+
+    rows: int = 0
+    sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+
+    def add(self, frame: pl.DataFrame) -> None:
+        """Take in the next rows."""
+        self.rows += frame.height
+        for name, dtype in frame.schema.items():
+            if dtype.is_numeric():
+                total, count = self.sums.get(name, (0.0, 0))
+                own = float(frame[name].cast(pl.Float64).sum())
+                self.sums[name] = (total + own, count + frame[name].count())
+
+
+def row_of_sums(frame: pl.DataFrame, above: RowsAbove | None = None) -> str | None:
     """Return why the last row is one of sums or means, in words; None if it isn't.
 
     It is where it names itself so and one column agrees, and where it lacks a value and all its
@@ -63,8 +85,11 @@ def row_of_sums(frame: pl.DataFrame) -> str | None:
 
     Args:
         frame: A table whose columns have been read.
+        above: The rows before it, if it is the last part of a table.
     """
-    if frame.height < 3:
+    above = above or RowsAbove()
+    rows = frame.height + above.rows
+    if rows < 3:
         return None
     numbers = [
         name for name, dtype in frame.schema.items()
@@ -75,15 +100,15 @@ def row_of_sums(frame: pl.DataFrame) -> str | None:
         kind = _kind_of_row(cell or "")
         if kind is None or int((frame[name] == cell).sum()) > 1:
             continue
-        agreeing = [number for number in numbers if _sums_up(frame[number], kind)]
+        agreeing = [number for number in numbers if _sums_up(frame[number], kind, above)]
         if agreeing:
             return (
                 f"it is called {cell!r} in column {name}, and column {agreeing[0]} holds the "
                 f"{kind} of the others there"
             )
-    enough = frame.height > _FEW_ROWS and len(numbers) > 1
+    enough = rows > _FEW_ROWS and len(numbers) > 1
     unnamed = enough and any(_is_null(column) for column in frame)
-    if unnamed and all(_sums_up(frame[name], "sum") for name in numbers):
+    if unnamed and all(_sums_up(frame[name], "sum", above) for name in numbers):
         return f"its numbers are the sums of those above (columns {', '.join(numbers[:3])})"
     return None
 
@@ -93,12 +118,14 @@ def _is_null(column: pl.Series) -> bool:
     return bool(column.tail(1).is_null()[0])
 
 
-def _sums_up(column: pl.Series, kind: str) -> bool:
+def _sums_up(column: pl.Series, kind: str, before: RowsAbove) -> bool:
     """Return whether the last number is the sum, or the mean, of those above it."""
     total, above = float(column[-1]), column.head(-1).cast(pl.Float64)
-    if above.count() < 2 or not total:
+    earlier, count = before.sums.get(column.name, (0.0, 0))
+    count += above.count()
+    if count < 2 or not total:
         return False
-    found = float(above.sum()) / (above.count() if kind == "mean" else 1)
+    found = (earlier + float(above.sum())) / (count if kind == "mean" else 1)
     return abs(found - total) <= 1e-3 * abs(total)
 
 

@@ -136,6 +136,7 @@ def type_frame(
     zone, said = options.time_zone, options.missing or ()
     check_zone(zone)
     check_said(options, raw.frame.columns)
+    _refuse_lost_labels(raw, targets if options.missing is None else ())
     readings: dict[str, ColumnReading] = {}
     notes = ReadingNotes()
     frame = without_nan(raw.frame)
@@ -171,6 +172,24 @@ def type_frame(
             notes.group(*_missing_code_note(column, "leave those cells empty if it does"))
     frame = without_sums(frame, notes)
     return TypedTable(frame, TableSchema(readings), (*raw.notes, *notes.all()))
+
+
+def _refuse_lost_labels(raw: RawTable, targets: Collection[str]) -> None:
+    """Refuse a target that has lost much to words in a workbook, as in text.
+
+    Raises:
+        InvalidInputError: Target, words and how many they are are named.
+    """
+    for name in targets:
+        lost = raw.lost.get(name, ())
+        labels = raw.frame[name].count() + len(lost)
+        if len(lost) > MOST_LOST * labels:
+            different = list(dict.fromkeys(lost))
+            raise InvalidInputError(
+                f"target {name!r} would lose {len(lost)} of {labels} labels to "
+                f"{listed([repr(word) for word in different])}; say that they mean a missing label "
+                f"with {missing_flag(*different[:3])}, or mend them"
+            )
 
 
 def _as_said(

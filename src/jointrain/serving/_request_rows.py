@@ -126,15 +126,15 @@ class RowReader:
             raise InvalidInputError(f"{WHERE} is an Arrow file; send an Arrow stream")
         refuse_compressed(body)
         self._check_rows(_rows_of_stream(body))
-        frame = read_arrow(body, WHERE, parquet=False)
-        _check_width(frame.width)
-        size = sum(map(_text_size, frame))
+        raw = read_arrow(body, WHERE, parquet=False)
+        _check_width(raw.frame.width)
+        size = sum(map(_text_size, raw.frame))
         if size > self.most_bytes:
             raise InvalidInputError(
                 f"the text of {WHERE} has {size:,} bytes over all rows, and at most "
                 f"{self.most_bytes:,} are taken; send fewer rows at a time"
             )
-        return RawTable(frame, is_text=False, where=WHERE)
+        return raw
 
     def _from_json(self, body: bytes) -> tuple[RawTable, list[str]]:
         try:

@@ -1,6 +1,7 @@
 """A table larger than memory, and what one pass finds, against the same table in memory."""
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -215,3 +216,36 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
     in_files(frame.with_columns(y=pl.lit(1.0)), folder, files=1, group_rows=100)
     with pytest.raises(InvalidInputError, match=r"part-0\.parquet"):
         found.read(0)
+
+
+@pytest.mark.parametrize("word, why", [("Total", "it is called 'Total'"), (None, "are the sums")])
+@pytest.mark.parametrize("rows", [7, 50])  # in a row group; the total alone in the last one
+def test_a_row_of_sums_at_the_end_of_any_file_is_refused(tmp_path, word, why, rows):
+    for number in range(2):
+        x = np.random.default_rng(number).integers(1, 100, rows).astype(float)
+        frame = pl.DataFrame(
+            {"x": x, "y": 2 * x + 1, "c": ["r", "b"] * (rows // 2) + ["r"] * (rows % 2)}
+        )
+        assert StreamedTable.prepare(_file(frame, tmp_path / f"{number}.parquet"), "y").rows
+        if number:
+            last = pl.DataFrame({"x": [x.sum()], "y": [frame["y"].sum()], "c": [word]})
+            _file(pl.concat([frame, last], how="vertical_relaxed"), tmp_path / f"{number}.parquet")
+    with pytest.raises(InvalidInputError, match=rf"last row of \S+1.parquet is no case.*{why}"):
+        StreamedTable.prepare(table_files(tmp_path), "y")
+
+
+def _file(frame, path):
+    frame.write_parquet(path, row_group_size=50)
+    return table_files(path)
+
+
+def test_the_index_of_pandas_is_left_out(tmp_path):
+    frame = pd.DataFrame({"x": range(40), "y": [0.5, 1.5, 2.5, 4] * 10})
+    frame.index = [f"r{i % 9}" for i in range(40)]
+    for name in "ab":
+        frame.to_parquet(tmp_path / f"{name}.parquet")
+    table = StreamedTable.prepare(table_files(tmp_path), "y")
+    assert [column.name for column in table.columns] == ["x"]
+    assert any(note.startswith("__index_level_0__: the index") for note in table.sample.notes)
+    named = StreamedTable.prepare(table_files(tmp_path), "y", group_column="__index_level_0__")
+    assert [column.name for column in named.columns] == ["x"]

@@ -102,3 +102,10 @@ def test_sources_that_are_none_are_refused(tmp_path):
     (tmp_path / "t.csv").write_text("a\n1\n")
     with pytest.raises(InvalidInputError, match=r"1.parquet.*t.csv|t.csv.*1.parquet"):
         table_files(tmp_path)
+
+
+def test_types_that_can_not_be_read_in_parts(tmp_path):
+    frame = pl.DataFrame({"a": pl.Series([1, 2], dtype=pl.Int128)})
+    frame.write_parquet(tmp_path / "1.parquet")
+    with pytest.raises(InvalidInputError, match=r"has a type that can't be read in parts \(Int"):
+        table_files(tmp_path)

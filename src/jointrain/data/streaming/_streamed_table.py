@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from jointrain.data._arrow_files import index_note
 from jointrain.data._columns import Column
 from jointrain.data._encoder import TableEncoder
 from jointrain.data._raw_table import ReadingOptions
 from jointrain.data._row_weights import ClassWeights
-from jointrain.data._supervised_table import SupervisedTable, typed_sample
+from jointrain.data._supervised_table import SupervisedTable, _names, typed_sample
 from jointrain.data._table_schema import TableSchema
 from jointrain.data.streaming._column_sketches import ColumnSketch, encoder_of
 from jointrain.data.streaming._row_reading import RowReading, TypedRows
@@ -117,6 +118,11 @@ class StreamedTable:
             text = typed_sample(files.sample(), targets, kinds, ignore, reading, said, **roles)
             files, schema, reading = files.as_parquet(text.schema), text.schema, None
             of_text = text.notes
+        named = {*ignore, id_column, group_column, row_weight, *_names(targets, "target")}
+        indices = [name for name in files.indices if name not in named]
+        ignore = [*ignore, *indices]
+        if indices:
+            of_text = [*of_text, index_note(indices)]
         most = min(validation_rows, max(1, _VALIDATION_CELLS // max(1, len(files.schema))))
         scan = TableScan(
             files,

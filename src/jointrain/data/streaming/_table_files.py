@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from jointrain.data._arrow_files import from_arrow
+from jointrain.data._arrow_files import from_arrow, pandas_indices
 from jointrain.data._column_names import check_names
 from jointrain.data.streaming._seen_file import SeenFile
 from jointrain.errors import InvalidInputError, closest
@@ -114,6 +114,11 @@ class TableFiles:
         if len(self.files) == 1:
             return self.files[0].name
         return f"the {len(self.files)} files around {self.files[0].name}"
+
+    @property
+    def indices(self) -> tuple[str, ...]:
+        """Columns that pandas wrote to number its rows, by the first file."""
+        return pandas_indices(self.files[0].fragment.physical_schema)
 
     @property
     def rows(self) -> int:
@@ -278,6 +283,12 @@ def _opened(path: str, base: str | None) -> TableFile:
         fragment.ensure_complete_metadata()
     except FileNotFoundError:
         raise InvalidInputError(f"{path} does not exist; check the name and the folder") from None
+    except pa.ArrowNotImplementedError as error:
+        reason = _reason(error).rpartition(": ")[2]
+        raise InvalidInputError(
+            f"{path} has a type that can't be read in parts ({reason}); write that column with "
+            "another type"
+        ) from None
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInputError(
             f"{path} is no whole Parquet file ({_reason(error)}); fetch or write it again"

@@ -18,6 +18,7 @@ from jointrain.data._list_columns import ITEM_MARK, is_list
 from jointrain.data._row_weights import balanced_class_weights
 from jointrain.data._supervised_table import SupervisedTable
 from jointrain.data._targets import check_target_scale, said_kind, target_columns
+from jointrain.data._total_rows import RowsAbove, row_of_sums
 from jointrain.data.streaming._column_sketches import ColumnSketch
 from jointrain.data.streaming._row_reading import RowReading, TypedRows
 from jointrain.data.streaming._sketches import Moments
@@ -128,6 +129,8 @@ class TableScan:
         self._sample_share = most / files.rows
         self._sample: list[TypedRows] = []
         self._validation: list[TypedRows] = []
+        self._last_pieces = set({piece.file: piece for piece in files.pieces}.values())
+        self._above = RowsAbove()
         self.training_rows: list[int] = []
         self.unlabelled = 0
 
@@ -210,6 +213,7 @@ class TableScan:
         Raises:
             InvalidInputError: A value can't be used; file and row are named.
         """
+        self._refuse_sums(piece, frame)
         self._infer_more(piece, frame)
         rows = self.reading.typed(piece, frame)
         drawn = self.reading.shares(piece, frame, _SAMPLE_SALT) < self._sample_share
@@ -225,6 +229,21 @@ class TableScan:
             self._validation.append(self._thinned(rows.where(rows.labelled & rows.validation)))
         self.training_rows.append(int((rows.labelled & ~rows.validation).sum()))
         self.unlabelled += int((~rows.labelled).sum())
+
+    def _refuse_sums(self, piece: Piece, frame: pl.DataFrame) -> None:
+        """Refuse a last row of a file that sums up the others of it.
+
+        Raises:
+            InvalidInputError: There is one; the file is named.
+        """
+        if piece.first == 0:
+            self._above = RowsAbove()
+        if piece in self._last_pieces and (why := row_of_sums(frame, self._above)) is not None:
+            raise InvalidInputError(
+                f"the last row of {self.files.files[piece.file].name} is no case to train on: "
+                f"{why}; remove it"
+            )
+        self._above.add(frame)
 
     def _thinned(self, rows: TypedRows) -> TypedRows:
         return replace(rows, labels=np.zeros((len(rows.frame), 0)))
