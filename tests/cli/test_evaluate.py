@@ -285,3 +285,27 @@ def test_rows_with_instants_of_another_unit_are_known_again(tmp_path, capsys, un
     command = ["fit", str(tmp_path / "t.parquet"), "--targets", "y", "--out"]
     assert run([*command, str(tmp_path / "model"), "--epochs", "1", "--ensemble", "1"]) == 0
     assert _evaluated(tmp_path, "other.parquet", capsys)["trained_on"] == 1
+
+
+@pytest.mark.parametrize("how, words", [("merge", True), ("drop", True), ("drop", False)])
+def test_rare_labels_are_treated_as_in_training(tmp_path, capsys, how, words):
+    labels = [10 + i if i < 8 else i % 2 for i in range(80)]
+    frame = pl.DataFrame({"x": [i % 7 / 7 for i in range(80)], "c": labels})
+    if words:
+        frame = frame.with_columns(c=pl.format("k{}", "c"))
+    frame.write_csv(tmp_path / "t.csv")
+    command = ["fit", str(tmp_path / "t.csv"), "--targets", "c", "--task", "c=multiclass"]
+    command += ["--rare", how, "--out", str(tmp_path / "model"), "--epochs", "2", "--ensemble", "1"]
+    assert run(command) == 0
+    capsys.readouterr()
+    evaluate = ["evaluate", str(tmp_path / "model"), str(tmp_path / "t.csv"), "--json"]
+    assert run(evaluate) == 0
+    measured = json.loads(capsys.readouterr().out)["c"]["accuracy"]
+    kept = frame.filter(pl.Series(labels) < 2)
+    kept.write_csv(tmp_path / "t.csv")
+    assert run(evaluate) == 0
+    own = json.loads(capsys.readouterr().out)["c"]["accuracy"]
+    assert (measured == own) == (how == "drop")
+    # a label that training never had is none of the classes
+    frame.with_columns(pl.lit("k99" if words else 99).alias("c")).write_csv(tmp_path / "t.csv")
+    assert run(evaluate) == 2

@@ -12,8 +12,8 @@ from jointrain.data import (
     type_table,
 )
 from jointrain.data._missing_codes import missing_code
-from jointrain.errors import InvalidInputError
 from jointrain.data._table_schema import without_numbers
+from jointrain.errors import InvalidInputError
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import torch
 
 from jointrain import InvalidInputError, Task
 from jointrain.task._censored_concordance import censored_concordance
+from jointrain.task._kind import in_few_digits
 
 TASK = Task.survival("death", (1, 2, 5))
 
@@ -120,3 +121,10 @@ def test_the_c_index_counts_what_was_seen_until_the_time_of_an_event():
             right += (mean[first] < mean[second]) + 0.5 * (mean[first] == mean[second])
     target = torch.tensor(np.stack([time, event], axis=1))
     assert TASK.evaluate(left, target)["C-index"] == pytest.approx(right / pairs)
+
+
+def test_columns_of_ends_have_names_of_their_own():
+    task = Task.survival("d", (1e6, 1_000_001.0, 2e6))
+    columns = task.in_table.predicted_columns(np.ones((2, 3)))
+    assert [one.suffix for one in columns] == ["", ">1000000", ">1000001", ">2000000"]
+    assert in_few_digits((0.1, 30.0, 1e6)) == ["0.1", "30", "1e+06"]

@@ -182,7 +182,7 @@ def _frame(
     notes: Mapping[str, Any],
 ) -> pl.DataFrame:
     """Return a table in memory, read as that of training was."""
-    from jointrain.data import query_columns, row_of_sums
+    from jointrain.data import query_columns, row_of_sums, with_rare_labels
     from jointrain.tables import read_as_trained, reading_notes, unseen_notes
 
     tasks = model.predicted_tasks
@@ -190,6 +190,7 @@ def _frame(
     others = [*read, *query_columns(tasks), notes.get("row_weight")]
     say_all(reading_notes(model))
     frame = read_as_trained(model, raw, options, others)
+    frame = with_rare_labels(frame, notes.get("relabelled") or {})  # older bundles have none
     if (why := row_of_sums(frame)) is not None:
         say(f"note: the last row is left out: {why}")
         frame = frame.head(-1)

@@ -129,6 +129,7 @@ def bundle_notes(
         "class_weights": settings.class_weights,
         "reading": kept_reading(settings.reading),
         "table": list(table.notes),
+        "relabelled": table.relabelled,
     }
     with skippable("what later tables are held against"):
         from jointrain.tables import training_reference

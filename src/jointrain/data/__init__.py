@@ -18,6 +18,7 @@ from jointrain.data._missing_values import is_missing, unmasked
 from jointrain.data._picture_folders import PictureFolder, cityscapes, nyuv2
 from jointrain.data._plain_encoder import PlainEncoder
 from jointrain.data._query_columns import query_columns, query_numbers
+from jointrain.data._rare_classes import with_rare_labels
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._row_weights import (
     ClassWeights,
@@ -157,6 +158,7 @@ __all__ = [
     "varying_columns",
     "with_joint_labels",
     "with_kept",
+    "with_rare_labels",
     "write_parquet",
     "write_parts",
     "write_table",

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import polars as pl
 
-from jointrain.data._targets import encode_targets, infer_tasks
+from jointrain.data._targets import as_text, encode_targets, infer_tasks
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import ClassKind, Label, Task, labels_of
 
@@ -101,6 +101,45 @@ def treat_rare_classes(
     if numbers:
         notes.append(f"the classes of {', '.join(map(repr, numbers))} are text now, not numbers")
     return frame, again, tuple(notes)
+
+
+Relabelled = Mapping[str, Mapping[str, str | None]]
+"""What became of rare labels, as text, by target; None for a label that was dropped."""
+
+
+def rare_labels(before: Sequence[Task], after: Sequence[Task], how: RareClasses) -> Relabelled:
+    """Return what `treat_rare_classes` made of which labels.
+
+    Numbers that are merged are left out: their column is read as numbers, and holds no `OTHER`.
+
+    Args:
+        before: The tasks that it was given, ...
+        after: ... and those that it returned.
+        how: As there.
+    """
+    left = {one.name: {str(label) for label in one.classes} for one in after if one.has_classes}
+    became = OTHER if how == "merge" else None
+    gone = {
+        task.name: [str(one) for one in task.classes if str(one) not in left[task.name]]
+        for task in before
+        if task.has_classes
+        and task.name in left
+        and (how == "drop" or isinstance(task.classes[0], str))
+    }
+    return {name: dict.fromkeys(labels, became) for name, labels in gone.items() if labels}
+
+
+def with_rare_labels(frame: pl.DataFrame, became: Relabelled) -> pl.DataFrame:
+    """Return another table with rare labels treated as those of training were."""
+    columns = []
+    for name, labels in became.items():
+        if name in frame.columns:
+            column, text = frame[name], as_text(frame[name])
+            if OTHER in labels.values():
+                columns.append(text.replace(dict(labels)))
+            else:
+                columns.append(column.set(text.is_in(list(labels)).fill_null(value=False), None))
+    return frame.with_columns(columns)
 
 
 def _check_left(

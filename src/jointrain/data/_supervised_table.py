@@ -21,7 +21,7 @@ from jointrain.data._id_notes import check_said, id_notes
 from jointrain.data._leaks import index_columns, leak_notes
 from jointrain.data._list_columns import have_several_items, list_columns, lists_as_bags
 from jointrain.data._query_columns import check_queries, query_columns
-from jointrain.data._rare_classes import RareClasses, treat_rare_classes
+from jointrain.data._rare_classes import RareClasses, Relabelled, rare_labels, treat_rare_classes
 from jointrain.data._raw_table import RawTable, ReadingOptions
 from jointrain.data._row_weights import (
     ClassWeights,
@@ -70,6 +70,7 @@ class SupervisedTable(InNotebook):
             label of weight 0 is none.
         class_weights: What weights are multiplied by where models are fitted, for targets that have
             class weights, see `resolve_class_weights`.
+        relabelled: What became of rare labels, by target, see `rare_labels`.
     """
 
     frame: pl.DataFrame
@@ -83,6 +84,7 @@ class SupervisedTable(InNotebook):
     notes: tuple[str, ...] = ()
     weights: np.ndarray | None = None
     class_weights: ResolvedWeights = field(default_factory=dict)
+    relabelled: Relabelled = field(default_factory=dict)
 
     def to_frame(self) -> pl.DataFrame:
         """Return a row for each column, as it is used.
@@ -229,6 +231,7 @@ class SupervisedTable(InNotebook):
             if weights is None
             else np.repeat(weights[labelled][:, None], len(tasks), axis=1),
             class_weights=resolve_class_weights(class_weights, tasks),
+            relabelled=found.relabelled,
         )
         read = list(dict.fromkeys(name for names in columns_of.values() for name in names))
         return prepared._without_leaks(read, duplicates, row_weight)
@@ -333,6 +336,7 @@ class _Targets:
         weights: Of the rows, [n]; None if all are equal.
         rows: Which rows of the whole table they are, [n]; None if all.
         notes: What was decided.
+        relabelled: What became of rare labels.
     """
 
     table: pl.DataFrame
@@ -341,6 +345,7 @@ class _Targets:
     weights: np.ndarray | None
     rows: np.ndarray | None
     notes: tuple[str, ...]
+    relabelled: Relabelled
 
 
 def _infer_targets(
@@ -362,12 +367,14 @@ def _infer_targets(
         table, weights, of_weights = _without_weightless(table, tasks, weights, row_weight)
         notes += of_weights
     with _rows_counted(rows):
+        before = tasks
         table, tasks, of_rare = treat_rare_classes(table, tasks, *rare, kinds)
+        relabelled = rare_labels(before, tasks, rare[0])
         tasks = with_given(tasks, given or {})
         labels = encode_targets(table, tasks)
         table = with_joint_labels(table, tasks, labels)
     notes += (*of_rare, *selection_notes(tasks, labels))
-    return _Targets(table, tasks, labels, weights, rows, notes)
+    return _Targets(table, tasks, labels, weights, rows, notes, relabelled)
 
 
 @contextmanager

@@ -227,6 +227,15 @@ class PredictedColumn(NamedTuple):
     values: Any
 
 
+def in_few_digits(numbers: Sequence[float]) -> list[str]:
+    """Return numbers as text, in six digits, or as many as tell them apart."""
+    for digits in (6, 12, 17):
+        found = [f"{number:.{digits}g}" for number in numbers]
+        if len({*found}) == len(found):
+            break
+    return found
+
+
 class TableTaskKind(TaskKind):
     """What columns of a table can be a target of.
 

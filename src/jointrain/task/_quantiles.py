@@ -20,6 +20,7 @@ from jointrain.task._kind import (
     TableTaskKind,
     as_vector,
     filled_labels,
+    in_few_digits,
     mean_and_deviation,
 )
 from jointrain.task._stacked_loss import StackedLoss
@@ -157,8 +158,8 @@ class Quantiles(TableTaskKind):
         """Return the quantile in the middle, and each."""
         middle = len(self.levels) // 2
         return [PredictedColumn("", "", prediction[:, middle])] + [
-            PredictedColumn(f"_q{level:g}", "quantile", prediction[:, index])
-            for index, level in enumerate(self.levels)
+            PredictedColumn(f"_q{level}", "quantile", prediction[:, index])
+            for index, level in enumerate(in_few_digits(self.levels))
         ]
 
     def scaling(self, labels: np.ndarray, weights: np.ndarray | None = None) -> tuple[float, float]:

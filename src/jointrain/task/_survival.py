@@ -22,6 +22,7 @@ from jointrain.task._kind import (
     TableTaskKind,
     check_named,
     filled_labels,
+    in_few_digits,
 )
 
 
@@ -137,8 +138,8 @@ class Survival(TableTaskKind):
     def predicted_columns(self, prediction: np.ndarray) -> list[PredictedColumn]:
         """Return the mean time within the last end, and the probability of more than each."""
         return [PredictedColumn("", "", _mean_time(prediction, self.ends))] + [
-            PredictedColumn(f">{end:g}", "probability", prediction[:, index])
-            for index, end in enumerate(self.ends)
+            PredictedColumn(f">{end}", "probability", prediction[:, index])
+            for index, end in enumerate(in_few_digits(self.ends))
         ]
 
     def spread_evenly(self, labels: np.ndarray) -> np.ndarray:
