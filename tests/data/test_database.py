@@ -253,9 +253,6 @@ def test_bytes_beside_text_are_no_text(tmp_path):
     connection.commit()
     connection.close()
     address = f"sqlite:///{tmp_path / 'd.db'}"
-    with pytest.raises(
-        InvalidInputError, match=r"column 'a' of .* holds bytes in row 2, and other"
-    ):
     with pytest.raises(InvalidInputError, match=r"column 'a' of .* holds bytes in row 2"):
         read_raw(f"{address}?table=t")
     assert read_raw(f"{address}?query=SELECT b FROM t").frame["b"].to_list() == [b"x", None]

@@ -145,7 +145,7 @@ def column_drift(shares: Mapping[str, ColumnShares], frame: pl.DataFrame) -> lis
 
 
 def _numbers(values: pl.Series) -> np.ndarray:
-    """Return values as numbers, [n], NaN where there is none; times are in microseconds."""
+    """Return values as numbers, [n], NaN for none; dates and durations in microseconds."""
     if values.dtype in (pl.Date, pl.Datetime):
         values = values.cast(pl.Datetime("us"))
     elif values.dtype == pl.Duration:
