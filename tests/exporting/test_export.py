@@ -139,6 +139,26 @@ def test_onnx_predicts_as_the_model(made, codes, tmp_path):
     assert max(found.difference.values()) < CLOSE
 
 
+@pytest.mark.parametrize(
+    "name", ["networks", "random forest", "extra trees", "gradient boosting", "lightgbm"]
+)
+def test_numbers_far_from_zero_are_kept(name, tmp_path):
+    if name == "lightgbm":
+        pytest.importorskip("lightgbm")
+    x = np.random.default_rng(0).normal(size=200)
+    frame = pl.DataFrame({"x": x, "y": 1.7e9 + 3 * x})
+    whole = SupervisedTable.prepare(frame, ["y"])
+    if name == "networks":
+        recipe = Recipe(width=8, depth=2, epochs=1, ensemble=1)
+        model = fit_table(whole, recipe, device="cpu")
+    else:
+        only = {name: fit_baseline_to(name, whole, 0)}
+        model = BlendedModel(whole.tasks, whole.columns, only, {"y": {name: 1.0}})
+    inputs = export_model(model, tmp_path / "model.onnx")
+    found = compare_exported(model, tmp_path / "model.onnx", inputs, frame)
+    assert found.difference["y"] < CLOSE
+
+
 REAL = {
     "penguins": (load_penguins, ["species", "sex", "body_mass_g"]),
     "buildings": (load_energy_efficiency, ["heating_load", "cooling_load"]),

@@ -24,6 +24,8 @@ class NetworkModule(nn.Module):
         forward: [n, d] in single precision to a tuple of the predictions of each task, in double.
     """
 
+    scaling: Tensor
+
     def __init__(self, model: TableModel) -> None:
         super().__init__()
         self.tasks = model.predicted_tasks
@@ -34,19 +36,22 @@ class NetworkModule(nn.Module):
             if isinstance(module, LearningToBranch):
                 module.keep_branches()
         self.of_part = [set(part.tasks) for part in model.parts]
-        self.scaling = dict(model.scaling)
+        self.scaled = set(model.scaling)
+        numbers = [model.scaling.get(task.name, (0.0, 1.0)) for task in self.tasks]
+        # torch's exporter would keep plain numbers in single precision
+        self.register_buffer("scaling", torch.tensor(numbers, dtype=torch.float64))
         self.temperatures = dict(model.calibration.temperatures)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """Return the predictions of each task."""
         found: dict[str, list[Tensor]] = {task.name: [] for task in self.tasks}
         for network, known in zip(self.parts, self.of_part, strict=True):
-            own = [task for task in self.tasks if task.name in known]
-            outputs = network(inputs, [task.name for task in own])
-            for task in own:
+            own = [(index, task) for index, task in enumerate(self.tasks) if task.name in known]
+            outputs = network(inputs, [task.name for _, task in own])
+            for index, task in own:
                 values = task.predict(outputs[task.name].double())
-                if task.name in self.scaling:
-                    mean, deviation = self.scaling[task.name]
+                if task.name in self.scaled:
+                    mean, deviation = self.scaling[index]
                     values = values * deviation + mean
                 temperature = self.temperatures.get(task.name, 1.0)
                 found[task.name].append(scaled(values, temperature, task))

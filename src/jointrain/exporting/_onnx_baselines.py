@@ -126,7 +126,12 @@ def _trees(graph: Graph, trees: TreeEnsemble, given: str) -> str:
     leaf = trees.feature < 0
     width = trees.value.shape[1]
     targets = trees.outputs[tree[leaf]][:, None] + np.arange(width)
-    weights = trees.value[leaf]
+    weights, base = trees.value[leaf], trees.base
+    if width == 1:
+        # the operator adds up in single precision: what is far from 0 is left to the base
+        means = np.bincount(tree[leaf], weights[:, 0]) / np.bincount(tree[leaf])
+        weights = weights - means[tree[leaf], None]
+        base = base + np.bincount(trees.outputs, means, len(base))
     sums = graph.op(
         "TreeEnsembleRegressor",
         given,
@@ -147,4 +152,4 @@ def _trees(graph: Graph, trees: TreeEnsemble, given: str) -> str:
         target_weights_as_tensor=numpy_helper.from_array(weights.ravel()),
     )
     # in double precision outside, as the operator's answer is in single
-    return graph.op("Add", graph.cast(sums, np.float64), graph.constant(trees.base))
+    return graph.op("Add", graph.cast(sums, np.float64), graph.constant(base))
