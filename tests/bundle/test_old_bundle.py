@@ -89,6 +89,20 @@ def test_the_command(old, rows, tmp_path, monkeypatch, capsys):
     assert run(["convert", "answer", "new", "--force"]) == 0
 
 
+def test_a_last_row_of_sums_is_predicted_too(new, rows, tmp_path, capsys):
+    first = rows.select("island", pl.col(pl.Float64, pl.Int64)).drop_nulls().head(6)
+    whole = pl.concat([first, first.sum().with_columns(island=pl.lit(None, pl.String))])
+    whole.write_csv(tmp_path / "t.csv")
+    whole.write_parquet(tmp_path / "t.parquet")
+    for table in ("t.csv", "t.parquet"):
+        capsys.readouterr()
+        command = ["predict", str(new["blend"]), str(tmp_path / table), "--out", "-"]
+        assert run([*command, "--keep", "island"]) == 0
+        shown = capsys.readouterr()
+        assert len(pl.read_csv(io.StringIO(shown.out))) == 7
+        assert "the last row is no case to predict" in shown.err
+
+
 def test_loading_an_old_bundle_names_the_command(old, capsys):
     assert run(["inspect", str(old / "blend")]) == 2
     said = capsys.readouterr().err

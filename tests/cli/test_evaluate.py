@@ -220,6 +220,15 @@ def test_a_history_that_was_changed_meanwhile_stays(folder, capsys, tmp_path, mo
     ]
 
 
+def test_a_label_too_large_to_be_squared_leaves_the_history(folder, capsys, tmp_path):
+    kept = tmp_path / "history.json"
+    pl.concat([_rows(60, 4), _rows(1, 5).with_columns(y=1e308)]).write_csv(tmp_path / "t.csv")
+    command = ["evaluate", str(folder / "model"), str(tmp_path / "t.csv"), "--json"]
+    assert run([*command, "--history", str(kept)]) == 2
+    assert "target 'y' has values as large as 1e+308 (row 61 holds" in capsys.readouterr().err
+    assert not kept.exists()
+
+
 def test_a_history_by_a_link_is_written_where_it_lies(folder, capsys, tmp_path):
     (tmp_path / "link.json").symlink_to("history.json")
     command = ["evaluate", str(folder / "model"), str(folder / "week-1.csv"), "--history"]

@@ -176,6 +176,7 @@ def test_targets_are_named_once_and_exist():
         ([1, 2], ["1", "x"], "target 'y' holds 'x' in row 2"),
         ([1.5, 2.5, 3.5], ["1", "x"], "regression target 'y' holds the text 'x' in row 2"),
         ([1.5, 2.5, 3.5], [1.0, math.inf], "target 'y' holds inf in row 2"),
+        ([1.5, 2.5, 3.5], [1.0, None, -1e308], r"as large as 1e\+308 \(row 3 holds -1e\+308\)"),
     ],
 )
 def test_labels_that_do_not_fit(fitted, given, message):

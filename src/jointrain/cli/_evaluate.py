@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -102,7 +103,7 @@ def evaluate(
     kept.write()
     if json_output:
         said = found.to_json(reported) if details else found.metrics
-        print_json(_without_nan(said))
+        print_json(_finite(said))
     else:
         rows = [
             [
@@ -207,9 +208,9 @@ def _weight_among(columns: Collection[str], notes: Mapping[str, Any]) -> str | N
     return weight
 
 
-def _without_nan(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {name: _without_nan(inner) for name, inner in value.items()}
+        return {name: _finite(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_without_nan(inner) for inner in value]
-    return None if value != value else value
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jointrain.cli._printing import print_line, print_rows
 from jointrain.errors import InvalidInputError
-from jointrain.system.output_file import write_text, write_whole
+from jointrain.system.output_file import write_whole
 from jointrain.system.stored_files import (
     LARGEST_JSON,
     MISFIT,
     DamagedError,
     json_from_bytes,
+    json_to_bytes,
     read_file,
 )
 from jointrain.system.terminal_streams import say
@@ -329,9 +328,15 @@ class History:
             "tables": self._tables,
             "targets": {name: test.to_json() for name, test in self._tests.items()},
         }
-        text = json.dumps(content, ensure_ascii=False, indent=1)
+        try:
+            data = json_to_bytes(content, indent=1)
+        except DamagedError as error:
+            raise InvalidInputError(
+                f"--history {self.path} stays as it was: with this table it {error}; name another "
+                "file to begin anew"
+            ) from None
         # a link stays one
-        write_whole(self.path.resolve(), partial(write_text, text=text))
+        write_whole(self.path.resolve(), lambda path: path.write_bytes(data))
 
 
 def _content_of(path: Path | None) -> bytes | None:

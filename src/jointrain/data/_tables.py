@@ -49,14 +49,19 @@ def read_table(
 
 
 def type_raw(
-    raw: RawTable, options: ReadingOptions | None = None, schema: TableSchema | None = None
+    raw: RawTable,
+    options: ReadingOptions | None = None,
+    schema: TableSchema | None = None,
+    *,
+    every_row: bool = False,
 ) -> pl.DataFrame:
     """Give the columns of a table that was read as it is written their types.
 
     Args:
         raw: The table.
         options: How to read its columns; default by the rules of ``docs/tables.md``.
-        schema: How to read them as those of another table were.
+        schema: How to read them as those of another table were; all rows stay.
+        every_row: Without a schema, whether a last row of totals, sums or means stays.
 
     Raises:
         InvalidInputError: A cell can't be read.
@@ -66,7 +71,8 @@ def type_raw(
             check_said(options, raw.frame.columns)
             schema = schema.with_options(options)
         return without_nan(schema.read(raw))
-    typed = type_table(raw, options) if raw.is_text else type_frame(raw, options)
+    type_columns = type_table if raw.is_text else type_frame
+    typed = type_columns(raw, options, every_row=every_row)
     return without_nan(typed.frame)
 
 

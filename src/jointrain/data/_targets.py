@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import polars as pl
@@ -174,9 +174,9 @@ def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
         that one is.
 
     Raises:
-        InvalidInputError: A task's column does not exist, or holds a value that is no number or
-            none of the task's classes, or a task happened where the one that it is given did not;
-            the row (from 1) is named.
+        InvalidInputError: A task's column does not exist, or holds a value that is no number,
+            beyond 1e100 or none of the task's classes, or a task happened where the one that it is
+            given did not; the row (from 1) is named.
     """
     places = label_columns(tasks)
     labels = np.full((frame.height, places[-1].stop if places else 0), np.nan)  # [n, w]
@@ -196,6 +196,8 @@ def encode_targets(frame: pl.DataFrame, tasks: Sequence[Task]) -> np.ndarray:
             numbers = _numbers(columns[0], task.kind).cast(pl.Float64).to_numpy()
             labels[:, place.start] = numbers
             task.in_table.check_labels(numbers)
+        if task.in_table.has_scale:
+            _check_size(task.name, labels[:, place])
     linked = {task.name: place.start for task, place in zip(tasks, places, strict=True)}
     chained = chained_labels(tasks, {name: labels[:, place] for name, place in linked.items()})
     for task in in_order_of_chains(tasks):
@@ -312,7 +314,7 @@ def _task_of_several(frame: pl.DataFrame, name: str, said: SaidKind) -> Task:
             f"all labels of target {name!r} are missing; leave it out of the targets"
         )
     if task.in_table.has_scale:
-        check_target_scale(name, np.where(np.isinf(labels), np.nan, labels).ravel())
+        check_target_scale(name, labels)
     for index, column in enumerate(columns):
         values = (
             np.unique(kept[:, index][~np.isnan(kept[:, index])]) if kind.cells != "times" else ()
@@ -364,23 +366,32 @@ def check_target_scale(name: str, values: np.ndarray) -> None:
         values: NaN where a label is missing.
 
     Shape:
-        values: [n].
+        values: [n], or [n, k] of a target with several numbers a row.
 
     Raises:
         InvalidInputError: A value is beyond 1e100, or all differ by less than 1e-100.
     """
+    _check_size(name, values)
     known = values[np.isfinite(values)]
-    if not len(known):
-        return
-    largest, spread = float(np.abs(known).max()), float(known.max() - known.min())
-    if largest > _LARGEST or 0 < spread < 1 / _LARGEST:
-        what = "values as large as" if largest > _LARGEST else "no larger difference than"
-        size = largest if largest > _LARGEST else spread
-        row = int(np.nanargmax(np.abs(values)))
-        raise InvalidInputError(
-            f"target {name!r} has {what} {size:.3g} (row {row + 1} holds {values[row]:.3g}); "
-            "give it in another unit"
-        )
+    spread = float(known.max() - known.min()) if len(known) else 0.0
+    if 0 < spread < 1 / _LARGEST:
+        _refuse_scale(name, values, f"no larger difference than {spread:.3g}")
+
+
+def _check_size(name: str, values: np.ndarray) -> None:
+    """Refuse values whose squares double precision can't hold; [n] or [n, k]."""
+    largest = float(np.abs(values[np.isfinite(values)]).max(initial=0.0))
+    if largest > _LARGEST:
+        _refuse_scale(name, values, f"values as large as {largest:.3g}")
+
+
+def _refuse_scale(name: str, values: np.ndarray, what: str) -> NoReturn:
+    flat = values.ravel()
+    place = int(np.where(np.isfinite(flat), np.abs(flat), -1).argmax())
+    row = place // values[0].size + 1
+    raise InvalidInputError(
+        f"target {name!r} has {what} (row {row} holds {flat[place]:.3g}); give it in another unit"
+    )
 
 
 def _inferred_kind(column: pl.Series, values: pl.Series) -> str:

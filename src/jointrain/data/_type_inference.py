@@ -86,6 +86,7 @@ def type_table(
     targets: Collection[str] = (),
     classes: Collection[str] = (),
     verbatim: Collection[str] = (),
+    every_row: bool = False,
 ) -> TypedTable:
     """Decide what each column of a text file holds, and read it.
 
@@ -95,6 +96,7 @@ def type_table(
         targets: Columns to predict; a word that means missing may take few of their labels only.
         classes: Targets that are said to be classes: numbers with fractions or marks stay text.
         verbatim: Columns whose cells are kept byte for byte: ids, groups, ignored ones.
+        every_row: Whether a last row of totals, sums or means stays; else it is left out.
 
     Raises:
         InvalidInputError: A column is nearly all numbers or dates but for a few cells, or its
@@ -103,10 +105,11 @@ def type_table(
     options = options or ReadingOptions()
     check_said(options, raw.frame.columns)
     notes = ReadingNotes()
-    raw = without_totals(raw, notes, {*verbatim}, options.missing or ())
+    if not every_row:
+        raw = without_totals(raw, notes, {*verbatim}, options.missing or ())
     reader = _Reader(raw, options, set(targets), set(classes), set(verbatim), notes)
     frame = pl.DataFrame([reader.read(name) for name in raw.frame.columns])
-    frame = without_sums(frame, notes)
+    frame = frame if every_row else without_sums(frame, notes)
     return TypedTable(frame, TableSchema(reader.readings), (*raw.notes, *notes.all()))
 
 
@@ -116,6 +119,7 @@ def type_frame(
     *,
     targets: Collection[str] = (),
     verbatim: Collection[str] = (),
+    every_row: bool = False,
 ) -> TypedTable:
     """Return a table that has types already, with the schema that they make.
 
@@ -127,6 +131,7 @@ def type_frame(
         options: What the user says about it.
         targets: Columns to predict.
         verbatim: Columns that are only copied.
+        every_row: Whether a last row of sums or means stays.
 
     Raises:
         InvalidInputError: A date without zone is one that no clock showed in the named zone, or a
@@ -170,7 +175,7 @@ def type_frame(
         if code is not None:
             column = f"{name} ({code.rows} {frame[name][code.row]})"
             notes.group(*_missing_code_note(column, "leave those cells empty if it does"))
-    frame = without_sums(frame, notes)
+    frame = frame if every_row else without_sums(frame, notes)
     return TypedTable(frame, TableSchema(readings), (*raw.notes, *notes.all()))
 
 

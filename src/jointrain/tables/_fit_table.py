@@ -197,7 +197,7 @@ def target_scaling(
     for index, (task, own) in enumerate(zip(tasks, labels_of(labels, tasks), strict=True)):
         if task.in_table.has_scale:
             values = own.astype(np.float64)
-            check_target_scale(task.name, values.ravel())
+            check_target_scale(task.name, values)
             of_rows = None if weights is None else weights[:, index]
             found = task.in_table.scaling(values, of_rows)
             if found is not None:

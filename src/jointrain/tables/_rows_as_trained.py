@@ -54,7 +54,7 @@ def read_as_trained(
         InvalidInputError: A cell is not what its column must hold.
     """
     if model.schema is None:
-        return type_raw(raw, options)
+        return type_raw(raw, options, every_row=True)
     names = [column.name for column in model.columns]
     schema = model.schema.only([*names, *(name for name in others if name is not None)])
     return type_raw(raw, options, schema)
