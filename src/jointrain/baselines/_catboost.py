@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jointrain.baselines._baseline import TargetBaseline
+from jointrain.baselines._target_unit import SMALLEST, TargetUnit
 from jointrain.baselines._tree_arrays import SymmetricTrees
 
 
@@ -60,6 +61,8 @@ def _fitted(
 ) -> SymmetricTrees:
     import catboost
 
+    numbers = loss == "RMSE" or loss.startswith("Quantile")
+    unit = TargetUnit.of(target, SMALLEST) if numbers else TargetUnit()
     model = catboost.CatBoost(
         {
             "loss_function": loss,
@@ -69,7 +72,8 @@ def _fitted(
             "allow_writing_files": False,
         }
     )
-    return catboost_arrays(model.fit(inputs, target, sample_weight=weights))
+    fitted = model.fit(inputs, unit.taken(target), sample_weight=weights)
+    return unit.put_back(catboost_arrays(fitted))
 
 
 def catboost_arrays(model: Any) -> SymmetricTrees:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from jointrain.baselines._baseline import JointBaseline, TargetBaseline
+from jointrain.baselines._target_unit import TargetUnit, feature_units
 from jointrain.baselines._tree_arrays import LEAF, TreeEnsemble
 from jointrain.system.stored_files import DamagedError
 from jointrain.task import Task
 
 TREES = 100
 """Trees of a forest: scikit-learn's default."""
+
+_SMALLEST_DEVIATION, _SMALLEST_RANGE = 1e-3, 1e-4
+"""Below, scikit-learn's trees take differences of targets (variances to 2e-16) or of features (to
+1e-7) for none."""
 
 
 def forest_arrays(trees: Sequence[Any]) -> TreeEnsemble:
@@ -67,8 +72,15 @@ class Forest(TargetBaseline):
         forest = getattr(ensemble, self.kind + ("Classifier" if classes else "Regressor"))(
             n_estimators=TREES, random_state=seed
         )
-        fitted = forest.fit(inputs, target, sample_weight=weights)
-        return forest_arrays([member.tree_ for member in fitted.estimators_])
+        # it splits by no smaller differences
+        units = feature_units(inputs.astype(np.float32), _SMALLEST_RANGE)
+        # several targets are standardised
+        own = classes or target.ndim > 1
+        unit = TargetUnit() if own else TargetUnit.of(target, _SMALLEST_DEVIATION)
+        fitted = forest.fit(inputs / units, unit.taken(target), sample_weight=weights)
+        trees = forest_arrays([member.tree_ for member in fitted.estimators_])
+        sizes = np.where(trees.feature == LEAF, 1.0, units[trees.feature])
+        return unit.put_back(replace(trees, threshold=trees.threshold * sizes))
 
     def predict(self, model: Any, inputs: np.ndarray, classes: int) -> np.ndarray:
         """Return values [m], or probabilities [m, classes]: the means over the trees."""

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jointrain.baselines._baseline import TargetBaseline
+from jointrain.baselines._target_unit import SMALLEST, TargetUnit
 from jointrain.baselines._tree_arrays import LEAF, TreeEnsemble
 
 
@@ -36,7 +37,9 @@ class GradientBoosting(TargetBaseline):
         if classes and np.bincount(target).min() < 2:
             # early stopping, the default beyond 10,000 rows, can't split off a class of one row
             model.set_params(early_stopping=False)
-        return boosting_arrays(model.fit(inputs.astype(np.float64), target, sample_weight=weights))
+        unit = TargetUnit() if classes else TargetUnit.of(target, SMALLEST)
+        fitted = model.fit(inputs.astype(np.float64), unit.taken(target), sample_weight=weights)
+        return unit.put_back(boosting_arrays(fitted))
 
     def fit_counts(
         self, inputs: np.ndarray, target: np.ndarray, seed: int, weights: np.ndarray | None = None
@@ -59,7 +62,9 @@ class GradientBoosting(TargetBaseline):
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         model = HistGradientBoostingRegressor(loss="quantile", quantile=level, random_state=seed)
-        return boosting_arrays(model.fit(inputs.astype(np.float64), target, sample_weight=weights))
+        unit = TargetUnit.of(target, SMALLEST)
+        fitted = model.fit(inputs.astype(np.float64), unit.taken(target), sample_weight=weights)
+        return unit.put_back(boosting_arrays(fitted))
 
 
 def boosting_arrays(model: Any) -> TreeEnsemble:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jointrain.baselines._baseline import TargetBaseline
+from jointrain.baselines._target_unit import SMALLEST, TargetUnit
 from jointrain.baselines._tree_arrays import LEAF, TreeEnsemble
 
 
@@ -58,6 +59,8 @@ def _fitted(
 ) -> TreeEnsemble:
     import lightgbm
 
+    numbers = settings["objective"] in ("regression", "quantile")
+    unit = TargetUnit.of(target, SMALLEST) if numbers else TargetUnit()
     settings |= {
         "num_threads": 1,
         "deterministic": True,
@@ -65,9 +68,8 @@ def _fitted(
         "verbosity": -1,
         "seed": seed % 2**31,
     }
-    return lightgbm_arrays(
-        lightgbm.train(settings, lightgbm.Dataset(inputs, target, weight=weights), 100)
-    )
+    rows = lightgbm.Dataset(inputs, unit.taken(target), weight=weights)
+    return unit.put_back(lightgbm_arrays(lightgbm.train(settings, rows, 100)))
 
 
 def lightgbm_arrays(model: Any) -> TreeEnsemble:

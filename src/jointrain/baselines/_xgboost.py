@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from jointrain.baselines._baseline import TargetBaseline
+from jointrain.baselines._target_unit import TargetUnit
 from jointrain.baselines._tree_arrays import LEAF, TreeEnsemble
 
 
@@ -61,9 +62,12 @@ def _fitted(
 ) -> TreeEnsemble:
     import xgboost
 
+    numbers = settings["objective"] in ("reg:squarederror", "reg:quantileerror")
+    # it makes no split that gains less than 1e-6
+    unit = TargetUnit.of(target, 0.1) if numbers else TargetUnit()
     settings |= {"nthread": 1, "seed": seed % 2**31, "verbosity": 0}
-    rows = xgboost.DMatrix(inputs, target, weight=weights, nthread=1)
-    return xgboost_arrays(xgboost.train(settings, rows, 100))
+    rows = xgboost.DMatrix(inputs, unit.taken(target), weight=weights, nthread=1)
+    return unit.put_back(xgboost_arrays(xgboost.train(settings, rows, 100)))
 
 
 def xgboost_arrays(model: Any) -> TreeEnsemble:
