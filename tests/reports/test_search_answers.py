@@ -7,7 +7,14 @@ import polars as pl
 import pytest
 
 from jointrain import Recipe, Task
-from jointrain.reports import report_groups, report_shared_depth, report_weights
+from jointrain.metrics import Metric
+from jointrain.reports import (
+    report_groups,
+    report_shared_depth,
+    report_weights,
+    search_figures,
+)
+from jointrain.reports.page._search_figures import search_sections
 from jointrain.studies import Measured
 from jointrain.studies.searches import Affinity, Candidates, GroupResult, ShareResult, WeighResult
 
@@ -183,3 +190,109 @@ def test_the_best_choice_below_separate_models_is_not_called_the_first_row():
     recipes = {name: Recipe() for name in errors}
     answer = report_weights(WeighResult(found, recipes, False)).answer
     assert "The best of the weightings (" in answer[1]
+
+
+def test_page_and_json_have_what_the_answer_recommends():
+    errors = {"separate": 1, "2 of 2 shared": 1, "1 of 2 shared": 0.9, "0 of 2 shared": 1.5}
+    found = candidates(errors, choices=DEPTHS, reference="2 of 2 shared", noise=0.3)
+    report = report_shared_depth(ShareResult(found, DEPTHS))
+    assert found.chosen != found.recommended == "2 of 2 shared"
+    assert report.json["shared_depth"] == 2
+    recipes = {"equal": Recipe(), "size": Recipe(weights="size"), "bad": Recipe(weights="size")}
+    errors = {"separate": 1, "equal": 1, "size": 0.9, "bad": 1.5}
+    weights = candidates(errors, choices=recipes, reference="equal", noise=0.3)
+    assert weights.chosen != weights.recommended == "equal"
+    assert report_weights(WeighResult(weights, recipes, False)).json["weights"] == "equal"
+    partitions = {
+        "separate": Recipe(partition=[["a"], ["b"]]),
+        "together": Recipe(partition=[["a", "b"]]),
+    }
+    groups = candidates(
+        {"separate": 1, "together": 0.7}, choices=partitions, reference="separate", noise=0.5
+    )
+    assert groups.chosen != groups.recommended == "separate"
+    affinity = Affinity(("a", "b"), np.zeros((1, 2, 2)), "lookahead", np.full((2, 2), 90))
+    report = report_groups(GroupResult(groups, partitions, affinity))
+    assert report.flag == "--groups 'a;b'"
+    assert report.json["groups"] == [("a",), ("b",)]
+
+
+def test_a_choice_that_gains_nothing_is_not_called_no_difference_where_one_is_bad():
+    recipes = {"equal": Recipe(), "size": Recipe(weights="size"), "bad": Recipe(weights="size")}
+    errors = {"separate": 1, "equal": 1, "size": 1, "bad": 1.44}
+    found = candidates(errors, choices=recipes, reference="equal", noise=0.002)
+    assert report_weights(WeighResult(found, recipes, False)).answer[0] == (
+        "Keep equal weights: choosing the best of 3 weightings gains nothing beyond 1 %."
+    )
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (1.0, " and costs no less."),
+        (1.05, " and costs about as much."),
+        (1.97, ", though this costs 2 times as much."),
+    ],
+)
+def test_what_a_plain_choice_that_comes_last_costs_is_said(work, said):
+    errors = {"separate": 1, "2 of 2 shared": 1.02, "1 of 2 shared": 1, "0 of 2 shared": 1}
+    dear = {"separate": 1.0, "2 of 2 shared": 1.0, "1 of 2 shared": work, "0 of 2 shared": work}
+    answer = share(errors, noise=0.1, seed=5, work=dear).answer[0]
+    assert answer.endswith(f"; sharing all 2, the plain choice, comes last of them{said}")
+
+
+def test_a_tiny_cost_is_that_of_the_plain_choice():
+    recipes = {
+        "together": Recipe(partition=[["a", "b"]]),
+        "separate": Recipe(partition=[["a"], ["b"]]),
+    }
+    found = candidates(
+        {"separate": 1, "together": 1}, choices=recipes, reference="separate", noise=0.001,
+        work={"separate": 20.0, "together": 1.0},
+    )  # fmt: skip
+    affinity = Affinity(("a", "b"), np.zeros((1, 2, 2)), "lookahead", np.full((2, 2), 90))
+    answer = report_groups(GroupResult(found, recipes, affinity)).answer[0]
+    assert answer.endswith("; it costs 0.05 times as much as separate models.")
+
+
+def rare():
+    """Equal and other weights of a target with rare labels, by average precision, and of b."""
+    precision = Metric(
+        "AP", lambda p, t: 0.0, higher_is_better=True, lowest=0, highest=1, percent_above=0.1
+    )
+    tasks = (replace(Task.binary("a"), metrics=(precision,)), TASKS[1])
+    found = candidates(
+        {"separate": 1, "equal": 1, "size": 0.9}, choices=["equal", "size"], reference="equal"
+    )
+    low = pl.col("value") * 0.03
+    table = found.table.filter(pl.col("metric") == TASKS[1].primary_metric.name).with_columns(
+        value=pl.when(pl.col("task") == "a").then(low).otherwise("value"),
+        metric=pl.when(pl.col("task") == "a").then(pl.lit("AP")).otherwise("metric"),
+    )
+    return replace(found, measured=replace(found.measured, tasks=tasks, table=table))
+
+
+def test_differences_are_no_percentages_and_what_delta_m_leaves_out_is_named():
+    recipes = {"equal": Recipe(), "size": Recipe(weights="size")}
+    found = rare()
+    assert found.units == {"a": "difference", "b": "percent"}
+    report = report_weights(WeighResult(found, recipes, True))
+    front = next(rows for title, _, rows in report.tables if title.startswith("Pareto"))
+    assert [cell.endswith(" %") for cell in front[0][1:]] == [False, True, True]
+    assert "against separate in percent, without a, positive is better" in report.notes[0]
+    assert "(a not counted)" in report.answer[0]
+    assert report.json["delta_m_left_out"] == ["a"]
+    size = next(one for one in report.json["candidates"] if one["name"] == "size")
+    assert size["change_percent"]["a"] is None
+    assert size["change_difference"] == {"a": pytest.approx(-0.003, abs=0.001)}
+
+
+def test_the_page_of_a_search_gives_differences_as_such():
+    figures = search_figures(
+        report_weights(WeighResult(rare(), {"equal": Recipe(), "size": Recipe()}, False)), "which?"
+    )
+    sections = {section.key: section for section in search_sections(figures)}
+    # one target alone has changes in percent
+    assert sections["front"].missing
+    bars_of = sections["tried"].figures[0].table
+    assert all(text.endswith(" %") for _, text in bars_of.rows)

@@ -23,6 +23,7 @@ from jointrain.reports._words import (
     model_words,
     not_counted,
     number,
+    overall_change,
     percent,
     rounded,
     seen_size,
@@ -110,21 +111,16 @@ def _what_to_do(decision: Decision, said: Circumstances) -> list[str]:
     first = _by_target(decision, said) if decision.what == "by target" else ""
     if decision.against != SEPARATE or decision.network not in (SEPARATE, said.together):
         way = said.ways[decision.network]
-        gain = _gain(overall, f" than {said.ways[decision.against]}")
+        gain = overall_change(overall, f" than {said.ways[decision.against]}")
         first = first or f"Train {targets} {way}: {gain}"
         return [f"{first}{_rival(decision, said)}.", *_other_targets(decision)]
     if first:
-        gain = _gain(overall, " than apart")
+        gain = overall_change(overall, " than apart")
         basis = [f"Over these targets {said.ways[said.together]} is {gain}."]
     else:
         first, basis = _together_or_apart(decision, said, targets, overall)
         first += _what_beats_apart(decision, said)
     return [f"{first}{_rival(decision, said)}.", *basis]
-
-
-def _gain(comparison: Comparison, than: str = "") -> str:
-    """Return a change over several targets in words, with the targets that it leaves out."""
-    return better_or_worse(comparison, than) + not_counted(comparison)
 
 
 def _together_or_apart(
@@ -136,10 +132,10 @@ def _together_or_apart(
     share = cost_share(decision.cost) if known else ""
     together = decision.what == "together"
     if overall.verdict == "better":
-        gain = _gain(overall, " than apart")
+        gain = overall_change(overall, " than apart")
         return f"Train {targets} {way}: {gain}{at_cost(decision.cost)}", _other_targets(decision)
     if overall.verdict == "worse":
-        gain = _gain(overall)
+        gain = overall_change(overall)
         return f"Train {targets} apart: {way} is {gain}", _other_targets(decision)
     no_matter = f"t makes no difference beyond {margin_text(overall)}"
     shown = _of_verdict(decision, "better" if together else "worse")
@@ -151,7 +147,7 @@ def _together_or_apart(
             over_all = f"i{no_matter}"
         return (
             f"{lead}{':' if together else ''} {figures}; over all targets {over_all}",
-            [f"Over all targets {way} is {_gain(overall, ' than apart')}."],
+            [f"Over all targets {way} is {overall_change(overall, ' than apart')}."],
         )
     if overall.verdict == "equivalent":
         what = f"{way}, it costs {share}" if together else f"apart, {way} costs {share}"
@@ -159,7 +155,7 @@ def _together_or_apart(
             what = way if together else "apart"
         return (
             f"I{no_matter}: train {what}",
-            [f"{way.capitalize()} is {_gain(overall, ' than apart')}."],
+            [f"{way.capitalize()} is {overall_change(overall, ' than apart')}."],
         )
     return _undecided(decision, said, overall)
 
@@ -315,7 +311,7 @@ def _what_beats_apart(decision: Decision, said: Circumstances) -> str:
     """Return what is said of a recipe that is shown to beat apart, where together is not."""
     if decision.beats_apart is None or decision.beats_apart_change is None:
         return ""
-    gain = _gain(decision.beats_apart_change, " than apart")
+    gain = overall_change(decision.beats_apart_change, " than apart")
     better = f"{said.ways[decision.beats_apart]} it is {gain}"
     return f"; {better}, though not shown to beat {said.ways[said.together]}"
 
@@ -330,13 +326,13 @@ def _first_look(decision: Decision, said: Circumstances) -> list[str]:
     if decision.overall is None or not math.isfinite(decision.overall.change):
         return [first]
     way = said.ways[said.together]
-    gain = _gain(replace(decision.overall, low=math.nan, high=math.nan), " than apart")
+    gain = overall_change(replace(decision.overall, low=math.nan, high=math.nan), " than apart")
     rival = ""
     if decision.rival is not None and decision.rival_change is not None:
         verb = "are" if is_plural(decision.rival) else "is"
         change = replace(decision.rival_change, low=math.nan, high=math.nan)
         than = " than every network" if len(said.ways) > 1 else " than separate networks"
-        rival = f"; {model_words(decision.rival)} {verb} {_gain(change, than)}"
+        rival = f"; {model_words(decision.rival)} {verb} {overall_change(change, than)}"
     return [first, f"In them {way} is {gain}{at_cost(decision.cost)}{rival}."]
 
 

@@ -9,11 +9,10 @@ from jointrain.baselines import CONSTANT, JOINT
 from jointrain.experiments import SEPARATE
 from jointrain.reports._circumstances import MOST_NAMED, MOST_TABLES, Circumstances
 from jointrain.reports._words import (
-    better_or_worse,
     listed,
     model_words,
-    not_counted,
     number,
+    overall_change,
     targets_text,
 )
 from jointrain.studies import Decision
@@ -170,12 +169,11 @@ def _gain_of_saving(
         least = min(changes.values(), key=lambda one: one.change)
         if least.change > 0:
             than = " than either" if len(changes) == 2 else " than any of them alone"
-            return f"{lead}{better_or_worse(least, than)}{not_counted(least)} on held-out folds"
+            return f"{lead}{overall_change(least, than)} on held-out folds"
     change = said.saved_change(SEPARATE)
     if not math.isfinite(change.change):
         return ""
-    gain = better_or_worse(change, " than apart") + not_counted(change)
-    return f"{lead}{gain} on held-out folds"
+    return f"{lead}{overall_change(change, ' than apart')} on held-out folds"
 
 
 def blend_text(blend: Blend) -> str:

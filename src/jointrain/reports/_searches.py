@@ -22,13 +22,15 @@ from jointrain.reports._flag_texts import groups_text, pairs_text
 from jointrain.reports._markdown import escaped, markdown_table
 from jointrain.reports._summary import comparison_to_json, finite, mean_and_spread
 from jointrain.reports._words import (
-    better_or_worse,
     cost_share,
     listed,
     margin_text,
     metric_heading,
+    not_counted,
+    overall_change,
     percent,
     seen_size,
+    signed,
     size_and_interval,
     unit,
 )
@@ -188,16 +190,15 @@ def report_weights(result: WeighResult) -> SearchReport:
         rows = []
         for name in front:
             changes = candidates.mean_changes(name)
-            rows.append(
-                [flag(name), *map(_percent, changes.values()), _percent(candidates.score(name))]
-            )
+            cells = [_change(change, candidates.units[task]) for task, change in changes.items()]
+            rows.append([flag(name), *cells, _delta_m(candidates, name)])
         tables.append(("Pareto front: changes against separate models", headings, rows))
         notes.append(
             "Pareto front: no other weights are as good or better on every target. The first has "
             "the highest Delta-m; take the flag of another row to choose it, or say with "
             "--importance how much each target counts."
         )
-    json = {**report.json, "weights": result.weights(), "pareto_front": front}
+    json = {**report.json, "weights": result.weights(candidates.recommended), "pareto_front": front}
     rules = [weights(name) for name in candidates.names if not name.startswith("search ")]
     return replace(report, tables=tables, notes=notes, json=json, always=tuple(rules))
 
@@ -232,18 +233,24 @@ def report_groups(result: GroupResult) -> SearchReport:
     affinity = result.affinity
     answer = [*report.answer, *unread_affinities(affinity)]
     tables = affinity_tables(affinity)
-    gains = result.pair_gains()
+    gains, units = result.pair_gains(), result.candidates.units
     if np.isfinite(gains).any():
         headings = ["trained with ...", *(f"... {name} gains" for name in tasks)]
         rows = [
-            [name, *(_percent(gains[i, j]) if i != j else "" for j in range(len(tasks)))]
-            for i, name in enumerate(tasks)
+            [
+                name,
+                *(
+                    _change(row[j], units[one]) if one != name else ""
+                    for j, one in enumerate(tasks)
+                ),
+            ]
+            for name, row in zip(tasks, gains, strict=True)
         ]
         tables.append(("Pairs that were trained: change against separate models", headings, rows))
     json = {
         **report.json,
         "answer": " ".join(answer),
-        "groups": result.groups(),
+        "groups": result.groups(result.recommended),
         "affinity": affinity_to_json(affinity),
         "pair_gains": [[finite(value) for value in row] for row in gains.tolist()],
     }
@@ -278,7 +285,7 @@ def report_shared_depth(result: ShareResult) -> SearchReport:
     texts = {
         name: named(name) if name in result.depths else name for name in result.candidates.names
     }
-    json = {**report.json, "shared_depth": result.chosen}
+    json = {**report.json, "shared_depth": result.recommended}
     return replace(report, json=json, candidate_texts=texts)
 
 
@@ -290,7 +297,7 @@ def _answer(candidates: Candidates, words: CandidateWords) -> list[str]:
     tried = f"{len(candidates.choices)} {words.kind}"
     chance = "on folds held out of the choice"
     if gain.verdict == "better":
-        change = better_or_worse(gain, f" than {reference}")
+        change = overall_change(gain, f" than {reference}")
         by_task = candidates.gain_of_choosing_by_task
         found = {
             word: [task for task, one in by_task.items() if one.verdict == word]
@@ -308,9 +315,12 @@ def _answer(candidates: Candidates, words: CandidateWords) -> list[str]:
             else "it is not shown to be worse"
         )
     elif gain.verdict == "equivalent":
-        why = f"beyond {margin_text(gain)} it makes no difference which of {tried} is taken"
+        why = f"choosing the best of {tried} gains nothing beyond {margin_text(gain)}"
+        others = [one for one in candidates.choices if one != candidates.reference]
+        if all(one.verdict == "equivalent" for one in candidates.judge(others)[1].values()):
+            why = f"beyond {margin_text(gain)} it makes no difference which of {tried} is taken"
     elif gain.verdict == "worse":
-        why = f"choosing among {tried} by these figures is {better_or_worse(gain)} {chance}"
+        why = f"choosing among {tried} by these figures is {overall_change(gain)} {chance}"
     elif not candidates.first_look:
         seen = f"{percent(seen_size(gain))}{unit(gain)}"
         why = f"the data do not decide between {tried}, differences under {seen} could not be seen"
@@ -321,7 +331,7 @@ def _answer(candidates: Candidates, words: CandidateWords) -> list[str]:
         more = "a larger --budget" if candidates.cuts else "more --folds"
         sentences.append(f"These figures are a first look: give {more}.")
     elif candidates.chosen != pick:
-        change = f": {chance}, choosing is {better_or_worse(gain, f' than {reference}')}"
+        change = f": {chance}, choosing is {overall_change(gain, f' than {reference}')}"
         said = always_plain or gain.verdict == "worse"
         # separate models stand in the table, and may be no choice
         first = max(candidates.names, key=candidates.score) == candidates.chosen
@@ -339,9 +349,23 @@ def _why_not_plain(candidates: Candidates, name: Callable[[str], str]) -> str:
     if pick == reference:
         return ""
     if candidates.clearly_cheaper(pick):
-        cost = candidates.work[pick] / candidates.work[reference]
-        return f"; it costs {cost_share(cost)} of {name(reference)}"
-    return f"; {name(reference)}, the plain choice, comes last of them and costs no less"
+        share = cost_share(candidates.work[pick] / candidates.work[reference])
+        of = "as" if share.endswith(" as much") else "of"
+        return f"; it costs {share} {of} {name(reference)}"
+    return f"; {name(reference)}, the plain choice, comes last of them{_its_cost(candidates)}"
+
+
+def _its_cost(candidates: Candidates) -> str:
+    """Say what a reference that comes last costs beside what is recommended."""
+    cost, own = (candidates.work.get(one) for one in (candidates.reference, candidates.recommended))
+    if cost is None or own is None:
+        return ""
+    if own <= cost:
+        return " and costs no less"
+    share = cost_share(own / cost) if cost else ""
+    if share.endswith(" times as much"):
+        return f", though this costs {share}"
+    return " and costs about as much" if share else ", though this costs more"
 
 
 def _apart_is_better(candidates: Candidates) -> list[str]:
@@ -353,8 +377,8 @@ def _apart_is_better(candidates: Candidates) -> list[str]:
     if found.verdict != "worse":
         return []
     return [
-        f"But separate models are {size_and_interval(found, turned=True)} better than that: "
-        f"see jointrain compare."
+        f"But separate models are {size_and_interval(found, turned=True)} better than that"
+        f"{not_counted(found)}: see jointrain compare."
     ]
 
 
@@ -388,7 +412,7 @@ def _candidates_table(
             for task, metric in zip(candidates.tasks, metrics, strict=True)
         ]
         base = name == candidates.baseline
-        rows.append([text(name), *cells, "" if base else _percent(candidates.score(name))])
+        rows.append([text(name), *cells, "" if base else _delta_m(candidates, name)])
     return headings, rows
 
 
@@ -399,9 +423,16 @@ def _notes(candidates: Candidates) -> list[str]:
     over = f"{folds} inner fold{'s' * (folds > 1)} x {seeds} seed{'s' * (seeds > 1)}"
     return [
         f"Means over {over}; ↑ higher is better, ↓ lower. Delta-m: mean change of the targets' "
-        f"metrics against {candidates.baseline} in percent, positive is better; the best row's own "
-        f"is flattered by having been chosen."
+        f"metrics against {candidates.baseline} {_in_what(candidates)}, positive is better; the "
+        f"best row's own is flattered by having been chosen."
     ]
+
+
+def _in_what(candidates: Candidates) -> str:
+    """Return what Delta-m is given in, and which targets it leaves out."""
+    whole = candidates.delta_m
+    left_out = f", without {listed(whole.left_out)}" if whole.left_out else ""
+    return f"{'in percent' if whole.unit == 'percent' else 'as a difference'}{left_out}"
 
 
 def _candidates_to_json(
@@ -417,6 +448,8 @@ def _candidates_to_json(
             for task, comparison in candidates.gain_of_choosing_by_task.items()
         },
         "importance": dict(candidates.importance),
+        "delta_m_unit": candidates.delta_m.unit,
+        "delta_m_left_out": list(candidates.delta_m.left_out),
         "notes": list(candidates.notes),
         "candidates": [
             {
@@ -431,9 +464,7 @@ def _candidates_to_json(
                     }
                     for task in candidates.tasks
                 },
-                "change_percent": {
-                    task: finite(change) for task, change in candidates.mean_changes(name).items()
-                },
+                **_changes_to_json(candidates, name),
                 "delta_m": finite(candidates.score(name)),
                 "seconds": round(candidates.seconds.get(name, 0.0), 3),
             }
@@ -442,5 +473,21 @@ def _candidates_to_json(
     }
 
 
-def _percent(value: float) -> str:
-    return f"{value:+.1f} %" if math.isfinite(value) else "-"
+def _changes_to_json(candidates: Candidates, name: str) -> dict[str, Any]:
+    """Return the changes of a candidate: in percent, and where they are none, as differences."""
+    found = {task: finite(change) for task, change in candidates.mean_changes(name).items()}
+    of = candidates.units
+    return {
+        "change_percent": {t: one if of[t] == "percent" else None for t, one in found.items()},
+        "change_difference": {t: one for t, one in found.items() if of[t] == "difference"},
+    }
+
+
+def _delta_m(candidates: Candidates, name: str) -> str:
+    return _change(candidates.score(name), candidates.delta_m.unit)
+
+
+def _change(value: float, unit: str) -> str:
+    if not math.isfinite(value):
+        return "-"
+    return signed(value, unit, "", bound=False) + (" %" if unit == "percent" else "")

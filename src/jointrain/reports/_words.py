@@ -154,6 +154,11 @@ def not_counted(comparison: Comparison) -> str:
     return f" ({listed(left_out, 4)} not counted)" if left_out else ""
 
 
+def overall_change(comparison: Comparison, than: str = "") -> str:
+    """Return a change over several targets as `better_or_worse`, with those that it leaves out."""
+    return better_or_worse(comparison, than) + not_counted(comparison)
+
+
 def unit(comparison: Comparison) -> str:
     """Return what follows a figure of a comparison."""
     return " %" if comparison.unit == "percent" else ""

@@ -8,8 +8,10 @@ from typing import Any
 from jointrain.charts import bars, heat_map
 from jointrain.reports._affinity import affinity_note
 from jointrain.reports._searches import SearchReport
+from jointrain.reports._words import listed
 from jointrain.reports.page._change_sections import front_section
 from jointrain.reports.page._conflict_figures import conflict_figures
+from jointrain.reports.page._figure_texts import change_text
 from jointrain.reports.page._figures import Figures, circumstances
 from jointrain.reports.page._parts import Figure, Section, Table
 from jointrain.reports.page._study_sections import data_section
@@ -49,8 +51,10 @@ def search_figures(
         "candidates": candidates,
         "recommended": report.json["recommended"],
         "reference": report.json["reference"],
+        "delta_m_unit": report.json["delta_m_unit"],
         "groups": report.json.get("groups"),
         "pair_gains": report.json.get("pair_gains"),
+        "differences": [name for one in candidates[:1] for name in one["change_difference"]],
         "affinity": None
         if affinity is None
         else report.json["affinity"] | {"note": affinity_note(affinity)},
@@ -66,10 +70,16 @@ def search_figures(
 def search_sections(figures: Figures) -> list[Section]:
     """Return the sections of a search's page, in the order in which they are read."""
     tables = [Table(title, headings, rows) for title, headings, rows in figures["tables"]]
-    found = {
-        one["text"]: one["change_percent"]
+    percent = {
+        one["text"]: {
+            task: value
+            for task, value in one["change_percent"].items()
+            if task not in figures.get("differences", [])
+        }
         for one in figures["candidates"]
-        if one["change_percent"] and all(v is not None for v in one["change_percent"].values())
+    }
+    found = {
+        text: of for text, of in percent.items() if of and all(v is not None for v in of.values())
     }
     tasks = list(next(iter(found.values()), {}))
     lead = []
@@ -98,16 +108,18 @@ def _tried(figures: Figures) -> list[Figure]:
     known.sort(key=lambda one: -one["delta_m"])
     if not known:
         return []
+    unit = figures.get("delta_m_unit", "percent")
+    texts = [change_text({"change": one["delta_m"], "unit": unit}) for one in known]
     rows = [
-        {"name": _marked(one, figures), "value": one["delta_m"], "text": f"{one['delta_m']:+.1f} %"}
-        for one in known[:_MOST_BARS]
+        {"name": _marked(one, figures), "value": one["delta_m"], "text": text}
+        for one, text in zip(known[:_MOST_BARS], texts, strict=False)
     ]
     said = "; ".join(f"{row['name']} {row['text']}" for row in rows[:8])
-    cells = [[_marked(one, figures), f"{one['delta_m']:+.1f} %"] for one in known]
+    cells = [[_marked(one, figures), text] for one, text in zip(known, texts, strict=True)]
     return [
         Figure(
             "Delta-m of what was tried", f"Mean change against separate models: {said}.",
-            bars(rows, across="Delta-m, %", down=None),
+            bars(rows, across=f"Delta-m, {'%' if unit == 'percent' else unit}", down=None),
             Table("Delta-m", ["what", "Delta-m"], cells, hidden=True), wide=True,
         )
     ]  # fmt: skip
@@ -122,20 +134,31 @@ def _pair_gains(figures: Figures) -> list[Figure]:
     if not gains or all(value is None for row in gains for value in row):
         return []
     tasks = figures["affinity"]["tasks"]
+    differences = figures.get("differences", [])
     rows = [
-        {
-            "row": tasks[i],
-            "column": tasks[j],
-            "value": None if i == j else gains[i][j],
-            "text": "" if i == j else "?" if gains[i][j] is None else f"{gains[i][j]:+.1f}",
-            "tip": "itself" if i == j else "not trained" if gains[i][j] is None
-            else f"{gains[i][j]:+.1f} %",
-        }
-        for i in range(len(tasks))
-        for j in range(len(tasks))
-    ]  # fmt: skip
+        _pair_gain(one, other, gains[i][j], differences)
+        for i, one in enumerate(tasks)
+        for j, other in enumerate(tasks)
+    ]
     cells = [[row["row"], row["column"], row["tip"]] for row in rows if row["row"] != row["column"]]
     chart = heat_map(rows, down="trained with", across="gains", what="change, %")
     table = Table("Gains of pairs", ["trained with", "gains", "change"], cells, hidden=True)
     said = "What each target (column) gains when it is trained with one other (row), in percent."
+    if differences:
+        said = (
+            f"{said[:-1]}; of {listed(differences)} the difference of the metric, without colour."
+        )
     return [Figure("Pairs that were trained", said, chart, table)]
+
+
+def _pair_gain(one: str, other: str, gain: float | None, differences: Sequence[str]) -> Figures:
+    """Return a cell of the gains of pairs; a difference has no place on a scale of percent."""
+    unit = "difference" if other in differences else "percent"
+    tip = "not trained" if gain is None else change_text({"change": gain, "unit": unit})
+    return {
+        "row": one,
+        "column": other,
+        "value": None if one == other or unit == "difference" else gain,
+        "text": "" if one == other else "?" if gain is None else tip.removesuffix(" %"),
+        "tip": "itself" if one == other else tip,
+    }

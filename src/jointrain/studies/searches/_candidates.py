@@ -17,6 +17,8 @@ from jointrain.studies._cuts import Cut
 from jointrain.studies._measured import Measured
 from jointrain.studies._statistics import (
     Comparison,
+    Estimate,
+    Unit,
     estimate_change,
     judge_all,
     mean_estimate,
@@ -75,7 +77,7 @@ class Candidates(InNotebook):
         return self.measured.values(name, task, metric)
 
     def changes(self, name: str, against: str | None = None) -> dict[str, np.ndarray]:
-        """Return the changes of the first metric by task, [J] each: in percent, see `unit_of`.
+        """Return the changes of the first metric by task, [J] each, in `units`.
 
         Args:
             name: A candidate.
@@ -114,11 +116,13 @@ class Candidates(InNotebook):
     def plot(self) -> Chart:
         """Return a chart of the Delta-m of each candidate, the best first."""
         names = [name for name in self.names if math.isfinite(self.score(name))]
+        percent = self.delta_m.unit == "percent"
+        form, what = ("{:+.1f} %", "%") if percent else ("{:+.3g}", "difference")
         rows = [
-            {"name": name, "value": self.score(name), "text": f"{self.score(name):+.1f} %"}
+            {"name": name, "value": self.score(name), "text": form.format(self.score(name))}
             for name in sorted(names, key=self.score, reverse=True)
         ]
-        return bars(rows, across="Delta-m, %", down=None)
+        return bars(rows, across=f"Delta-m, {what}", down=None)
 
     def judge(
         self, names: Sequence[str], against: str | None = None
@@ -146,15 +150,28 @@ class Candidates(InNotebook):
         return {task: mean_of_defined(values) for task, values in self.changes(name).items()}
 
     def score(self, name: str) -> float:
-        """Return Delta-m against the baseline in percent: the mean change, by importance."""
+        """Return Delta-m against the baseline: the mean change, by importance; see `delta_m`."""
         return self._score(self.mean_changes(name))
+
+    @cached_property
+    def _baseline_changes(self) -> Mapping[str, Estimate]:
+        itself = self.measured.changes(self.baseline, self.baseline)
+        return {task: estimate_change(changes) for task, changes in itself.items()}
+
+    @property
+    def units(self) -> dict[str, Unit]:
+        """What `changes` of each task are given in: percent, or differences of its metric."""
+        return {task: one.unit for task, one in self._baseline_changes.items()}
+
+    @cached_property
+    def delta_m(self) -> Estimate:
+        """Delta-m of the baseline against itself: its unit, and which tasks it leaves out."""
+        return mean_estimate(self._baseline_changes, self.importance)
 
     @cached_property
     def _counted(self) -> set[str]:
         """The tasks that Delta-m is a mean over, see `mean_estimate`."""
-        itself = self.measured.changes(self.baseline, self.baseline)
-        each = {task: estimate_change(changes) for task, changes in itself.items()}
-        return set(each) - set(mean_estimate(each).left_out)
+        return set(self.units) - set(self.delta_m.left_out)
 
     def _score(self, changes: Mapping[str, float]) -> float:
         pairs = [
