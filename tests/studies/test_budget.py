@@ -264,6 +264,9 @@ def test_ensembles_and_folds_shrink_with_the_budget():
 def test_an_ensemble_that_was_asked_for_is_not_exceeded():
     first = named_recipes(["separate", "joint"], Recipe(ensemble=3))
     assert plan(1e6, **COSTS).affordable_size(first) == (2, 3)
+    alone = plan(1e6, **COSTS)
+    alone.single = True
+    assert alone.affordable_size(named_recipes(["separate", "joint"], Recipe())) == (1, 3)
 
 
 def test_a_stage_that_takes_longer_than_its_parts_makes_the_plan_longer():

@@ -229,6 +229,12 @@ def test_where_no_recipe_is_better_the_model_is_separate_training():
     assert model.recipe.schedule.kind == "separate"
     # single networks were compared; what is shipped is an ensemble
     assert len(model.parts) == 2 * 8
+    kept = fit_shipped(replace(result, single=True), device="cpu", workers=1)
+    assert isinstance(kept, TableModel)
+    assert len(kept.parts) == 2
+    timed = fit_shipped(replace(result, single=True), device="cpu", workers=1, seconds=100.0)
+    assert isinstance(timed, TableModel)
+    assert len(timed.parts) == 2
 
 
 @pytest.mark.parametrize(

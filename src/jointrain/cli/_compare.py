@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -90,6 +91,7 @@ def compare(settings: CompareSettings) -> None:
             if log is not None:
                 log.see(stopped.result)
             raise
+        result = replace(result, single=settings.single)
         if log is not None:
             log.see(result)
         for note in result.notes:
@@ -283,6 +285,7 @@ def _run_study(
             progress=view,
             on_answer=on_answer,
             started=started,
+            single=settings.single,
         )
 
 
@@ -498,5 +501,19 @@ def _print_answer(
         n for n in ("report.html", "results.parquet", "report.md", _PICTURE) if (out / n).exists()
     ]
     beside = f" beside it: {', '.join(names)}." if names else ""
-    print_line(f"\nSaved: {out / 'bundle'} (the model);{beside}")
+    print_line(f"\nSaved: {out / 'bundle'} (the model{_larger(result, model)});{beside}")
     print_use(model, out / "bundle")
+
+
+def _larger(result: StudyResult, model: TableModel | BlendedModel) -> str:
+    """Return how many saved networks take the place of each that was compared, if more than one."""
+    from jointrain.tables import TableModel
+
+    parts = [model] if isinstance(model, TableModel) else list(model.components.values())
+    sizes = {
+        len(one.parts) // len(one.recipe.groups([task.name for task in one.tasks]))
+        for one in parts
+        if isinstance(one, TableModel) and result.recipe(one.recipe.name).ensemble == 1
+    }
+    most = max(sizes, default=1)
+    return f", ensembles of {most} networks in place of single ones" if most > 1 else ""

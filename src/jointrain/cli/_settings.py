@@ -410,6 +410,11 @@ class CompareSettings(MeasuredSettings, LogSettings):
         return [BASELINES[CONSTANT], *chosen]
 
     @property
+    def single(self) -> bool:
+        """Whether single networks were asked for, and are not only where a study begins."""
+        return "ensemble" in self.model_fields_set and self.recipe("joint").ensemble == 1
+
+    @property
     def budget_seconds(self) -> float | None:
         """The budget in seconds."""
         return None if self.budget is None else seconds_of(self.budget)

@@ -37,6 +37,7 @@ class Circumstances:
         weights_in: Where the weights of the saved model can be read; None: where the command line
             writes them.
         unsaved: Baselines that are measured only, for they can't be saved.
+        single: Whether the saved networks are single ones, not ensembles.
     """
 
     tasks: tuple[str, ...]
@@ -56,3 +57,4 @@ class Circumstances:
     chosen: str | None = None
     weights_in: str | None = None
     unsaved: tuple[str, ...] = ()
+    single: bool = False

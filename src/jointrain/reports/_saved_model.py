@@ -148,7 +148,7 @@ def _component(name: str, said: Circumstances, *, plural: bool = False) -> str:
         return "separate networks" if plural else model_words(name)
     if name not in said.ways:
         return model_words(name)
-    return f"the {name} ensemble"
+    return f"the {name} {'network' if said.single else 'ensemble'}"
 
 
 def _gain_of_saving(

@@ -84,6 +84,7 @@ def circumstances_of(result: StudyResult) -> Circumstances:
         networks_alone=result.trained is not None and not result.cut_short,
         fixed_test=study.experiment.fixed_test,
         chosen=result.chosen_by_validation,
+        single=result.single,
         unsaved=tuple(one.name for one in study.baselines if not one.saved),
     )
 

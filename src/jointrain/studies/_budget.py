@@ -76,6 +76,7 @@ def run_within_budget(
     progress: Callable[[int, int], None] | None = None,
     on_answer: _Answer | None = None,
     started: float | None = None,
+    single: bool = False,
 ) -> StudyResult:
     """Run as much of a study as a budget pays for; there is always an answer.
 
@@ -104,6 +105,8 @@ def run_within_budget(
         on_answer: Called with what is known so far, the seconds spent, and how many folds x seeds
             are to be measured, after each stage.
         started: `time.monotonic()` of the beginning; default now.
+        single: Whether recipes of single networks keep them; by default an ensemble takes the place
+            of each where there is time.
 
     Raises:
         InvalidInputError: The rows can't be split into so many folds, or there is no time.
@@ -112,6 +115,7 @@ def run_within_budget(
         raise InvalidInputError(f"`seconds` must be a number above 0, got {seconds!r}")
     clock = Clock(seconds, time.monotonic() if started is None else started)
     plan = _Plan(study, clock, workers, executor)
+    plan.single = single
     return _BudgetedStudy(study, plan, base, further, store, progress, on_answer).run()
 
 
@@ -269,11 +273,14 @@ class _BudgetedStudy:
 class _Plan(Pace):
     """What things cost, and what is left, with a last fit at the end."""
 
+    single = False
+    """As in `run_within_budget`."""
+
     def affordable_size(self, first: Sequence[Recipe]) -> tuple[int, int]:
         """Return how many networks an ensemble may have, and on how many folds."""
         largest = max(
             replace(recipe, ensemble=None).chosen_ensemble(self.study.experiment.row_count)
-            if recipe.ensemble in (None, 1)
+            if recipe.ensemble is None or (recipe.ensemble == 1 and not self.single)
             else recipe.ensemble
             for recipe in first
         )

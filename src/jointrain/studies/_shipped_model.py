@@ -57,8 +57,8 @@ def fit_shipped(
         workers: Processes to fit components in, on a CPU; default one for each core.
         executor: As in `Study.run`; the device is then one of its workers'.
         seconds: What the fit may take, by what the study's runs took. Where the study had single
-            networks, it decides how large an ensemble takes their place; None (default) chooses by
-            the number of rows.
+            networks, it decides how large an ensemble takes their place, unless these are to be
+            kept (`StudyResult.single`); None (default) chooses by the number of rows.
         until: `time.monotonic()` at which components that are not fitted are ended and left
             out; the others take their weights. Where a task has none left, its cheapest
             component is fitted all the same if it is a matter of seconds, else the best of all
@@ -82,13 +82,16 @@ def fit_shipped(
     # on other machines there may be other devices
     chosen = str(resolve_device(device) if executor is None else device)
     singles = [name for name in needed if name in recipes and recipes[name].ensemble == 1]
-    shipped = {name: replace(recipes[name], ensemble=None) for name in singles}
+    shipped = {
+        name: recipes[name] if result.single else replace(recipes[name], ensemble=None)
+        for name in singles
+    }
     processes = workers if executor is not None or chosen == "cpu" else 1
     if seconds is not None:
         # of the rows of the study
         seconds *= len(study.table.frame) / len(table.frame)
         cost = _last_fit_seconds(result, singles, workers)
-        size = _affordable_size(result, cost, seconds)
+        size = 1 if result.single else _affordable_size(result, cost, seconds)
         # processes may take longer to start than the fit, and be ended while they do
         here = _size_here(result, list(needed), size, seconds)
         if here is not None and executor is None:

@@ -71,6 +71,7 @@ class StudyResult(InNotebook):
         validation: As `table`, measured on the validation rows where there is one fixed test set;
             else None.
         cuts: What a budget cut.
+        single: Whether the saved model keeps single networks; else ensembles take their place.
     """
 
     study: StudyPlan
@@ -86,6 +87,7 @@ class StudyResult(InNotebook):
     failed: Mapping[str, str] = field(default_factory=dict)
     validation: pl.DataFrame | None = None
     cuts: tuple[Cut, ...] = ()
+    single: bool = False
 
     @property
     def ships(self) -> bool:
