@@ -166,3 +166,12 @@ def test_inputs_are_read_with_or_without_targets():
 def test_batches_that_lack_something_are_refused(arguments, batch, message):
     with pytest.raises(InvalidInputError, match=message):
         DataSource(TensorDataset(X), **arguments).read(batch, ("a",), ("a",))
+
+
+@pytest.mark.parametrize(
+    "third", [torch.arange(10), A > 4, {"a": torch.ones(10), "b": torch.arange(10)}]
+)
+def test_a_third_entry_that_is_no_weight_is_refused(third):
+    message = "third entry of a batch, .* must be of floats, got (int64|bool); leave it out"
+    with pytest.raises(InvalidInputError, match=message):
+        DataSource([0]).read((X, {"a": A, "b": B}, third), ["a", "b"], ["a", "b"])

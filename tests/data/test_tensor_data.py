@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from jointrain import InvalidInputError, TensorData
+from jointrain.data import DataSource
+
+X4 = torch.zeros(4, 2)
 
 
 def _data():
@@ -77,3 +80,19 @@ def test_arrays_of_numpy_are_refused_in_words(name):
     given[name] = {key: value.numpy() for key, value in given[name].items()}
     with pytest.raises(InvalidInputError, match=f"`{name}` must be of tensors.*from_numpy"):
         TensorData(**given)
+
+
+@pytest.mark.parametrize(
+    "inputs, message",
+    [
+        ({"a": X4, "b": X4[:3]}, r"inputs\['b'\] has 3 rows, inputs\['a'\] has 4; give all"),
+        ((X4[:3], {"c": [X4]}), r"inputs\[1\]\['c'\]\[0\] has 4 rows, inputs\[0\] has 3"),
+        ({"a": X4, "b": torch.tensor(1.0)}, "tensors of n rows, got one number"),
+    ],
+)
+def test_inputs_of_different_rows_are_refused(inputs, message):
+    rows = len(inputs["a"] if isinstance(inputs, dict) else inputs[0])
+    with pytest.raises(InvalidInputError, match=message):
+        TensorData(inputs, {"y": torch.zeros(rows)})
+    with pytest.raises(InvalidInputError, match=message):
+        DataSource([0]).read((inputs, torch.zeros(rows)), ["y"], ["y"])

@@ -12,7 +12,17 @@ import pytest
 import torch
 from scipy import stats
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    Subset,
+    SubsetRandomSampler,
+    TensorDataset,
+    WeightedRandomSampler,
+)
 
 from jointrain import InvalidInputError, Mixture, Recipe, Study, Task, TensorData, Trainer
 from jointrain.balancing import UPGrad
@@ -465,6 +475,33 @@ def test_experiments_that_can_not_be(arguments, message):
     given = {"tasks": TASKS, "network": network, "data": data(), "splits": Folds(3)}
     with pytest.raises(InvalidInputError, match=re.escape(message)):
         Experiment(**given | arguments)
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        SubsetRandomSampler(range(30)),
+        WeightedRandomSampler([1.0] * 60, 60),
+        RandomSampler(range(60), replacement=True),
+        RandomSampler(range(60), num_samples=30),
+    ],
+)
+def test_rows_that_a_loader_leaves_out_do_not_come_back(sampler):
+    by_rows = {"sampler": sampler}
+    by_batches = {"batch_sampler": BatchSampler(sampler, 8, drop_last=False)}
+    for options in (by_rows, by_batches):
+        loader = DataLoader(Rows(data()), **options)
+        name = type(next(iter(options.values()))).__name__
+        with pytest.raises(InvalidInputError, match=rf"chooses rows by its {name}, .*give Subset"):
+            Experiment(TASKS, network, loader, Folds(3))
+        with pytest.raises(InvalidInputError, match="the DataLoader of the test data chooses"):
+            Experiment(TASKS, network, data(), Holdout(test=DataSource(loader)))
+
+
+def test_loaders_of_all_rows_in_any_order_serve():
+    for sampler in (SequentialSampler(range(60)), RandomSampler(range(60))):
+        loader = DataLoader(Rows(data()), 8, sampler=sampler)
+        assert Experiment(TASKS, network, loader, Folds(3)).row_count == 60
 
 
 def test_groups_may_be_of_types_that_have_no_order():

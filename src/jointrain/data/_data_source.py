@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ class DataSource:
     A batch that is a mapping holds a target under each task's name (or the name that `targets`
     gives), and inputs under all the other names. A batch that is a tuple holds the inputs first and
     then the targets: one for each task in their order, or one dictionary of them by task name,
-    after which the weights of the rows may follow.
+    after which the weights of the rows may follow, as floats.
 
     Args:
         data: `TensorData`; a torch ``DataLoader``, whose batches are taken as they come; a torch
@@ -180,6 +180,7 @@ class DataSource:
             found = _entry(batch, self.weights, None)
         elif len(batch) == 3 and isinstance(batch[1], Mapping):
             found = batch[2]
+            _refuse_counts(found.values() if isinstance(found, Mapping) else [found])
         else:
             return None
         if isinstance(found, Tensor):
@@ -210,6 +211,17 @@ class DataSource:
         if not rest:
             raise InvalidInputError(f"a batch has nothing but the targets {', '.join(batch)}")
         return next(iter(rest.values())) if len(rest) == 1 else rest
+
+
+def _refuse_counts(weights: Iterable[Any]) -> None:
+    """Refuse as weights what is rather the number of a row, or a mask."""
+    for one in weights:
+        if isinstance(one, Tensor) and not one.is_floating_point():
+            raise InvalidInputError(
+                "the third entry of a batch, the weights of its rows, must be of floats, got "
+                f"{str(one.dtype).removeprefix('torch.')}; leave it out if it is no weight, such "
+                "as the number of a row"
+            )
 
 
 def _length(data: Any) -> int | None:

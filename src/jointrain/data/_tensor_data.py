@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +31,9 @@ class TensorData:
             look vectors up by them.
 
     Raises:
-        InvalidInputError: A target or the weights have another number of rows than the inputs, the
-            weights name what is no target, there is no row, or an array is no tensor.
+        InvalidInputError: A tensor of the inputs, a target or the weights have another number of
+            rows than the others, the weights name what is no target, there is no row, or an array
+            is no tensor.
     """
 
     inputs: Any
@@ -167,12 +168,24 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 
 def count_rows(inputs: Any) -> int:
-    """Return the first dimension of the first tensor; the length of what holds no tensor."""
+    """Return the first dimension of the tensors; the length of what holds no tensor.
+
+    Raises:
+        InvalidInputError: They have different ones, or a tensor is one number.
+    """
     tensors = _leaves(inputs)
     if tensors:
-        if isinstance(tensors[0], Tensor) and not tensors[0].ndim:
+        if any(isinstance(tensor, Tensor) and not tensor.ndim for tensor in tensors):
             raise InvalidInputError("the inputs must be tensors of n rows, got one number")
-        return len(tensors[0])
+        rows = list(map(len, tensors))
+        if rows.count(rows[0]) < len(rows):
+            names = list(_names_of_leaves(inputs, "inputs"))
+            other = next(place for place, count in enumerate(rows) if count != rows[0])
+            raise InvalidInputError(
+                f"{names[other]} has {rows[other]} rows, {names[0]} has {rows[0]}; give all inputs "
+                "the same rows"
+            )
+        return rows[0]
     if isinstance(inputs, Mapping):
         return max((count_rows(item) for item in inputs.values()), default=0)
     return len(inputs) if hasattr(inputs, "__len__") else 0
@@ -187,6 +200,18 @@ def _holds_arrays(value: Any) -> bool:
     if isinstance(value, (tuple, list)):
         return any(map(_holds_arrays, value))
     return isinstance(value, np.ndarray)
+
+
+def _names_of_leaves(value: Any, name: str) -> Iterator[str]:
+    """Yield how code names each tensor in nested dictionaries, tuples and lists."""
+    if isinstance(value, (Tensor, SparseRows)):
+        yield name
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _names_of_leaves(item, f"{name}[{key!r}]")
+    elif isinstance(value, (tuple, list)):
+        for place, item in enumerate(value):
+            yield from _names_of_leaves(item, f"{name}[{place}]")
 
 
 def _leaves(value: Any) -> list[Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler, Subset
 
 from jointrain.data import DataSource, TensorData, map_tensors
 from jointrain.errors import InvalidInputError, closest
@@ -181,8 +181,13 @@ class _Collate:
     def __call__(self, rows: list[Any]) -> tuple[Any, ...]:
         batch = (self.source.collate_fn or default_batch)(rows)
         read = self.source.read(batch, self.tasks, self.wanted)
-        weights = () if read.weights is None else (read.weights,)
+        # named ones may be whole numbers
+        weights = () if read.weights is None else (map_tensors(_floats, read.weights),)
         return read.inputs, dict(read.targets), *weights
+
+
+def _floats(values: torch.Tensor) -> torch.Tensor:
+    return values if values.is_floating_point() else values.float()
 
 
 class OwnData:
@@ -195,7 +200,8 @@ class OwnData:
         what: What the data are, in the words of errors: ``data``, ``test data``.
 
     Raises:
-        InvalidInputError: The data have no rows by number, or no target of a task.
+        InvalidInputError: The data have no rows by number, or no target of a task; or the sampler
+            of a ``DataLoader`` chooses rows.
     """
 
     def __init__(self, data: Any, tasks: Sequence[Task], what: str = "data") -> None:
@@ -338,6 +344,7 @@ class OwnData:
 def _by_row(data: Any, what: str) -> DataSource:
     """Return a data set whose rows can be had by number."""
     source = data if isinstance(data, DataSource) else DataSource(data)
+    given = source.data
     if source.is_loader:
         loader: DataLoader[Any] = source.data
         batch_size = loader.batch_size
@@ -354,4 +361,25 @@ def _by_row(data: Any, what: str) -> DataSource:
             f"rows of the {what} can't be had by number ({type(source.data).__name__}), so they "
             "can't be cut into parts; give a data set with a length, or use Experiment.of(run=...)"
         )
+    if isinstance(given, DataLoader):
+        _refuse_choosing(given, what)
     return source
+
+
+def _refuse_choosing(loader: DataLoader[Any], what: str) -> None:
+    """Refuse a loader that does not give each row of its data set once, as parts of it would."""
+    sampler, size = loader.sampler, getattr(loader.dataset, "__len__", None)
+    plain = type(sampler) is SequentialSampler or (
+        type(sampler) is RandomSampler
+        and not sampler.replacement
+        and size is not None
+        and sampler.num_samples == size()
+    )
+    of_batches = loader.batch_size is None and loader.batch_sampler is not None
+    if of_batches or not plain:
+        own = type(loader.batch_sampler if of_batches else sampler).__name__
+        raise InvalidInputError(
+            f"the DataLoader of the {what} chooses rows by its {own}, which would be passed over "
+            "where the data set is cut into parts; give Subset(dataset, rows) of the rows that "
+            "count, or the data set itself"
+        )
