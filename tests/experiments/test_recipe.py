@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -227,6 +228,8 @@ def test_options_of_training_are_values():
     assert made.parameter_groups == {"trunk": {"lr": 1e-4}}
     assert (made.warm_up, made.decay, made.accumulate) == (0.0, "none", 2)
     assert made.lr_scheduler(torch.optim.SGD([torch.zeros(1)], lr=0.1)).step_size == 2
+    with pytest.raises(InvalidInputError, match="'learning_rate', which is no option"):
+        replace(recipe, parameter_groups={"trunk": {"learning_rate": 0.0}})
     explores = recipe.settings(100, validates=False, explores=True)
     assert (explores.precision, explores.accumulate) == ("32", 1)
 

@@ -10,7 +10,7 @@ from torch import nn
 from jointrain import HardSharing, InvalidInputError, Task, TensorData, Trainer
 from jointrain.networks import CategoryEmbeddings
 from jointrain.task import CodeColumns
-from jointrain.training import Checkpoints
+from jointrain.training import Checkpoints, OptimizerSettings
 from tests.training.checkpoints.runs import (
     PHASES,
     STEPS,
@@ -73,6 +73,31 @@ def test_names_of_nothing_are_refused():
     made = trainer(CASE, parameter_groups=GROUPS, schedule=PHASES)
     with pytest.raises(InvalidInputError, match="pre-training a part"):
         fit(made, CASE)
+
+
+def test_options_that_the_optimizer_does_not_have_are_refused():
+    for groups in (
+        {"trunk": {"lr": 1e-4}, "kind": {"weight_decy": 0.5}},
+        lambda name, _: {"weight_decy": 0.5} if "trunk" in name else {},
+    ):
+        for options in ({}, {"optimizer": lambda moved: torch.optim.SGD(moved, lr=0.1)}):
+            with pytest.raises(InvalidInputError, match=r"'weight_decy', .* mean 'weight_decay'"):
+                trainer(CASE, parameter_groups=groups, **options)
+    with pytest.raises(InvalidInputError, match=r"'learning_rate', .*it has lr, momentum, "):
+        trainer(
+            CASE,
+            optimizer=OptimizerSettings(name="sgd"),
+            parameter_groups={"trunk": {"learning_rate": 0.0}},
+        )
+
+
+def test_a_function_that_makes_optimizers_may_have_options_of_its_own():
+    def made_of(groups):
+        return torch.optim.SGD([{"lr": 0.1 * one.pop("times", 1.0), **one} for one in groups])
+
+    found = _options(trainer(CASE, optimizer=made_of, parameter_groups={"trunk": {"times": 0.5}}))
+    assert found["trunk.0.weight"] == (0.05, 0.0)
+    assert found["heads.layers.0.weight"] == (0.1, 0.0)
 
 
 def _with_ids(**options):

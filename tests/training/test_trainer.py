@@ -28,6 +28,7 @@ from jointrain.balancing import MoDo, balancer_from_name
 from jointrain.networks import NumericEmbeddings
 from jointrain.training import (
     Batch,
+    MixtureLoader,
     Phase,
     Phases,
     Schedule,
@@ -327,10 +328,13 @@ def test_each_task_may_have_a_data_set_of_its_own():
 
 
 class _Subsets(Schedule):
-    """Trains the two tasks together, then one of them."""
+    """Trains the two tasks together, then one of them, or as it is said."""
+
+    def __init__(self, *given):
+        self.given = given or [("number", "kind"), ("kind",)]
 
     def steps(self, labels, generator):
-        return itertools.cycle([("number", "kind"), ("kind",)])
+        return itertools.cycle(self.given)
 
     def steps_per_epoch(self, batches, together):
         return together
@@ -347,6 +351,24 @@ def test_a_schedule_may_name_any_subset_of_the_tasks():
     keep = Keep()
     _trainer(schedule=_Subsets(), steps=3, callbacks=[keep]).fit(_data())
     assert keep.trained == [("number", "kind"), ("kind",), ("number", "kind")]
+
+
+def test_one_name_is_a_step_and_what_is_no_task_is_refused():
+    data = _data()
+    mixture = Mixture({"number": data.only(["number"]), "kind": data.only(["kind"])}, batch_size=8)
+    trainer = _trainer(schedule=_Subsets("kind"), epochs=1)
+    assert list(trainer.fit(data)[0].training) == ["kind"]
+    for step, message in (
+        (("numbr", "kind"), r"chose 'numbr', which is no task \(did you mean 'number'"),
+        ((), "chose no task"),
+    ):
+        schedule = _Subsets(("kind",), step)
+        with pytest.raises(InvalidInputError, match=rf"_Subsets\(\) {message}"):
+            _trainer(schedule=schedule, steps=2).fit(data)
+        with pytest.raises(InvalidInputError, match=message):
+            list(MixtureLoader(mixture, [NUMBER, KIND], schedule=schedule))
+        with pytest.raises(InvalidInputError, match=message):
+            mixture.plan(2, schedule=schedule)
 
 
 def test_a_head_that_is_not_trained_stays_as_it_was():

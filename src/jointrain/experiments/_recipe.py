@@ -203,6 +203,8 @@ class Recipe(RecipeOptions):
             for part, of_part in dict(self.parameter_groups).items()
         )
         object.__setattr__(self, "parameter_groups", groups)
+        if isinstance(self.optimizer, OptimizerSettings):
+            self.optimizer.check_options(dict(of_part) for _, of_part in groups)
         if self.lr_scheduler is None:
             if options:
                 raise InvalidInputError("`lr_scheduler_options` need an `lr_scheduler`; name one")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import signature
 from typing import Any, get_args
 
 from torch import nn
@@ -15,7 +16,12 @@ from jointrain.balancing.engine import is_distributed
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import CategoryEmbeddings, Network
 from jointrain.options import Layout, OptimizerOptions
-from jointrain.training._parameter_groups import ParameterGroups, grouped, options_by_parameter
+from jointrain.training._parameter_groups import (
+    ParameterGroups,
+    check_options,
+    grouped,
+    options_by_parameter,
+)
 from jointrain.training._placement import state_like
 from jointrain.training._row_steps import by_row
 
@@ -75,6 +81,15 @@ class OptimizerSettings(OptimizerOptions):
             return SGD(parameters, rate, self.momentum, weight_decay=decay, fused=fused)
         kind = AdamW if self.name == "adamw" else Adam
         return kind(parameters, rate, weight_decay=decay, fused=True)
+
+    def check_options(self, given: Iterable[Mapping[str, Any]]) -> None:
+        """Refuse options of parts of a network that the optimiser does not have.
+
+        Raises:
+            InvalidInputError: There are some; the first is named.
+        """
+        kind = {"adamw": AdamW, "adam": Adam, "sgd": SGD}[self.name]
+        check_options(given, list(signature(kind).parameters)[1:])
 
 
 class OptimizerList:
@@ -204,8 +219,8 @@ class Optimizers(OptimizerList):
         groups: Options of some of the parameters; default none.
 
     Raises:
-        InvalidInputError: The layout is unknown, `groups` names no part or can't be followed, or
-            the network has no trainable parameter.
+        InvalidInputError: The layout is unknown, `groups` names no part or what is no option of the
+            optimiser, or can't be followed, or the network has no trainable parameter.
     """
 
     def __init__(
@@ -220,6 +235,8 @@ class Optimizers(OptimizerList):
             if groups is None
             else options_by_parameter(network, groups, slices_together=layout == "one")
         )
+        if self._options is not None and isinstance(factory, OptimizerSettings):
+            factory.check_options(self._options.values())
         shared = _trainable(network.shared_parameters())
         self._own = network.parameters_by_task()
         own = {task: _trainable(parameters) for task, parameters in self._own.items()}
@@ -258,7 +275,12 @@ class Optimizers(OptimizerList):
         if isinstance(self._factory, OptimizerSettings):
             return self._factory.of_rows(parameters, self._rows, self._options)
         groups: list[Any] = grouped(parameters, self._options)
-        return self._factory(groups)
+        made = self._factory(groups)
+        asked = {name for options in self._options.values() for name in options}
+        # a factory may have used up an option of its own
+        kept = [{name: None for name in group if name in asked} for group in made.param_groups]
+        check_options(kept, made.defaults)
+        return made
 
     def _numbers_of(self, parameters: list[nn.Parameter]) -> list[int]:
         """Return the number of a new optimiser of the parameters; none of no parameters."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-from jointrain.errors import InvalidInputError
+from jointrain.errors import InvalidInputError, closest
 from jointrain.networks import Network
 from jointrain.training._freezing import parameters_of
 
@@ -73,6 +73,25 @@ def _of_whole_groups(
             )
         found[owner] = by_task[0]
     return found
+
+
+def check_options(given: Iterable[Mapping[str, Any]], known: Collection[str]) -> None:
+    """Refuse options that an optimiser would keep and pass over.
+
+    Args:
+        given: Options of some parts.
+        known: Those of the optimiser.
+
+    Raises:
+        InvalidInputError: One is none of them.
+    """
+    for options in given:
+        for name in options:
+            if name not in known:
+                raise InvalidInputError(
+                    f"`parameter_groups` gives {name!r}, which is no option of the optimiser"
+                    f"{closest(str(name), known)}; it has {', '.join(known)}"
+                )
 
 
 def grouped(

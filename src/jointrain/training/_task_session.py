@@ -42,7 +42,7 @@ from jointrain.training._ranks import LabelledRows, TrainingRanks
 from jointrain.training._session import Session, State
 from jointrain.training._settings import TrainingSettings
 from jointrain.training.callbacks import EpochRecord
-from jointrain.training.sampling import Batch, RunProgress, Schedule, TaskSets, Turns
+from jointrain.training.sampling import Batch, RunProgress, Schedule, TaskSets, Turns, checked_step
 
 ComputeLosses = Callable[[Sequence[Batch]], Mapping[str, Tensor]]
 FillGradients = Callable[[Mapping[str, Tensor], Sequence[Batch]], None]
@@ -151,6 +151,7 @@ class TaskSession(Session[list[Batch]]):
         self._nothing_trained: set[str] = set()
         self.epochs_done = 0
         self.turns: Iterator[tuple[str, ...]] = iter(())
+        self._known_step: tuple[str, ...] | None = None
         self.progress: RunProgress | None = None
         self._train_step = train_step or self.training_step
         if schedule is not None and training is not None:
@@ -252,8 +253,15 @@ class TaskSession(Session[list[Batch]]):
             keep_running_statistics(self.network)
 
     def draw(self) -> list[Batch] | None:
-        """Draw the batches of the next step."""
+        """Draw the batches of the next step.
+
+        Raises:
+            InvalidInputError: The schedule names what is none of the trained tasks, or nothing.
+        """
         tasks = next(self.turns)
+        if tasks is not self._known_step:
+            by = f"schedule {type(self.schedule).__name__}()"
+            tasks = self._known_step = checked_step(tasks, self.trained, by)
         if self.left_out:
             tasks = tuple(name for name in tasks if name not in self.left_out)
         if not tasks:

@@ -20,6 +20,7 @@ from jointrain.training.sampling._schedule import (
     RunProgress,
     Schedule,
     Separate,
+    checked_step,
 )
 from jointrain.training.sampling._task_sets import Data, TaskSets, input_batches
 from jointrain.training.sampling._turns import Turns
@@ -44,6 +45,7 @@ __all__ = [
     "StepRows",
     "TaskSets",
     "Turns",
+    "checked_step",
     "class_factors",
     "default_batch",
     "derived_seed",

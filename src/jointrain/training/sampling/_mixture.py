@@ -16,7 +16,7 @@ from torch import Tensor
 from jointrain.data import DataSource
 from jointrain.errors import InvalidInputError, closest
 from jointrain.task import present_labels
-from jointrain.training.sampling._schedule import Joint, RunProgress, Schedule
+from jointrain.training.sampling._schedule import Joint, RunProgress, Schedule, checked_step
 from jointrain.training.sampling._turns import Turns
 
 Sampling = Literal["together", "round_robin", "equal", "proportional", "temperature"]
@@ -325,6 +325,7 @@ class Mixture:
         served: dict[tuple[str, ...], list[tuple[int, float]]] = {}
         for tasks in islice(order.steps(self.rows_by_task(), generator), total):
             if tasks not in served:
+                checked_step(tasks, weights, "the schedule")
                 served[tasks] = [
                     (index, sum(weights[task] for task in size.tasks if task in tasks))
                     for index, size in enumerate(self.sizes)

@@ -11,7 +11,7 @@ from jointrain.task import Task
 from jointrain.training.sampling._batch import Batch
 from jointrain.training.sampling._class_weights import class_factors
 from jointrain.training.sampling._mixture import Mixture
-from jointrain.training.sampling._schedule import Joint, Schedule
+from jointrain.training.sampling._schedule import Joint, Schedule, checked_step
 from jointrain.training.sampling._task_sets import TaskSets
 
 
@@ -63,7 +63,7 @@ class MixtureLoader:
     def __iter__(self) -> Iterator[list[Batch]]:
         """Yield the batches of each step of an epoch."""
         for tasks in islice(self._steps, self._length):
-            yield self._sets.draw(tasks)
+            yield self._sets.draw(checked_step(tasks, self._sets.labels, "the schedule"))
 
     def loss_weights(self) -> dict[str, float]:
         """Return what each task's loss is to be multiplied by for the mixture's `loss_share`."""

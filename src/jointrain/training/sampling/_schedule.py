@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -59,7 +59,8 @@ class Schedule(ABC):
     ) -> Iterator[tuple[str, ...]]:
         """Yield, without end, the tasks that take part in each step.
 
-        What can be resumed in the midst of a run returns `Turns`.
+        What can be resumed in the midst of a run returns `Turns`. A step that names no task, or
+        what is none, ends the training with an error.
 
         Args:
             labels: Number of labelled training rows of each task, in task order.
@@ -266,7 +267,7 @@ class Alternating(Schedule):
         """Return what draws the choices of a block."""
         order = self.order
         if callable(order):
-            return lambda number: [_checked(order(number * self.block), labels)]
+            return lambda number: [checked_step(order(number * self.block), labels, "`order`")]
         if order == "round_robin":
             everything = [(name,) for name in labels]
             return lambda _: everything
@@ -331,16 +332,25 @@ def _by_progress(
     return Turns(draw, repeat=repeat, memory=learning)
 
 
-def _checked(choice: str | Sequence[str], labels: Mapping[str, int]) -> tuple[str, ...]:
-    """Return the names that a user's order gave as a step."""
+def checked_step(choice: str | Sequence[str], tasks: Collection[str], by: str) -> tuple[str, ...]:
+    """Return the names of a step that code of others chose.
+
+    Args:
+        choice: A name or several.
+        tasks: Those that there are.
+        by: Who chose, in the words of errors.
+
+    Raises:
+        InvalidInputError: A name is none of the tasks, or there is none.
+    """
     names = (choice,) if isinstance(choice, str) else tuple(choice)
     for name in names:
-        if name not in labels:
+        if name not in tasks:
             raise InvalidInputError(
-                f"`order` chose {name!r}, which is no task{closest(str(name), labels)}"
+                f"{by} chose {name!r}, which is no task{closest(str(name), tasks)}"
             )
     if not names:
-        raise InvalidInputError("`order` chose no task; return a name for every step")
+        raise InvalidInputError(f"{by} chose no task; return a name for every step")
     return names
 
 
