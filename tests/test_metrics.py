@@ -8,6 +8,7 @@ import sklearn.metrics as reference
 import torch
 import torchmetrics
 from hypothesis import given, strategies as st
+from torch.nn import functional
 
 from jointrain import InvalidInputError, Metric, Task
 from jointrain.metrics import (
@@ -339,3 +340,42 @@ def test_a_metric_without_weights_is_refused_where_rows_weigh():
     assert task.evaluate(*rows, torch.ones(3)) == {"worst": 0.0}
     with pytest.raises(InvalidInputError, match="metric 'worst' takes no weights"):
         task.evaluate(*rows, torch.tensor([1.0, 2.0, 0.0]))
+
+
+def _within(prediction, target, tolerance=0.5):
+    return float(((prediction - target).abs() <= tolerance).double().mean())
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [_within, functional.l1_loss, torchmetrics.functional.mean_squared_error, torch.dist],
+)
+def test_a_third_parameter_that_is_no_weight_does_not_get_them(compute):
+    metric = Metric("own", compute, higher_is_better=False)
+    assert not metric.takes_weights
+    task = Task("a", "regression", metrics=(metric,))
+    with pytest.raises(InvalidInputError, match="metric 'own' takes no weights"):
+        task.evaluate(torch.zeros(3), torch.ones(3), torch.tensor([1.0, 2.0, 0.0]))
+
+
+@pytest.mark.parametrize(
+    "compute",
+    [
+        lambda p, t, w: 0.0,
+        lambda p, t, weight=None: 0.0,
+        lambda p, t, sample_weight=None: 0.0,
+        lambda *arguments: 0.0,
+    ],
+)
+def test_a_third_parameter_without_a_default_or_of_that_name_gets_weights(compute):
+    assert Metric("own", compute, higher_is_better=False).takes_weights
+
+
+def test_functions_that_take_the_target_first_are_refused():
+    for compute in (reference.r2_score, reference.roc_auc_score, lambda target, preds: 0.0):
+        with pytest.raises(InvalidInputError, match=r"'own' takes .*; give lambda prediction, t"):
+            Metric("own", compute, higher_is_better=True)
+    swapped = Metric("own", lambda p, t: reference.r2_score(t, p), higher_is_better=True)
+    task = Task("a", "regression", metrics=(swapped,))
+    target, prediction = torch.arange(4.0), torch.tensor([0.0, 1.0, 2.0, 2.0])
+    assert task.evaluate(prediction, target)["own"] == pytest.approx(0.8)

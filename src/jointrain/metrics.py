@@ -29,13 +29,18 @@ class Metric:
         name: What reports and result tables call it.
         compute: Maps (prediction, target) to one number, NaN where the figure is undefined (for
             example ROC-AUC when only one class is present). Where rows weigh, it is called with
-            (prediction, target, weights), which it must take.
+            (prediction, target, weights), which it must take: a third parameter with a default
+            counts as that if it is called ``weights``, ``weight`` or ``sample_weight``.
         higher_is_better: Which direction is an improvement.
         lowest, highest: Bounds of the figure; default none.
         percent_above: Below this, changes are reported as differences, for percentages of next to
             nothing say nothing. Default 0.
         query: Name of the column whose values say which rows are ranked among each other; `compute`
             then takes ``queries=``, [b] whole numbers. None (default) for metrics of all rows.
+
+    Raises:
+        InvalidInputError: By the names of its parameters, `compute` takes the target first, as
+            those of scikit-learn do.
     """
 
     name: str
@@ -46,15 +51,34 @@ class Metric:
     percent_above: float = 0.0
     query: str | None = None
 
+    def __post_init__(self) -> None:
+        first, second, *_ = [*(name.lower() for name in self._parameters), "", ""]
+        if first in _TARGETS and second in _PREDICTIONS:
+            raise InvalidInputError(
+                f"the function of metric {self.name!r} takes ({first}, {second}), and is called "
+                "with the prediction first; give lambda prediction, target: function(target, "
+                "prediction)"
+            )
+
+    @property
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        """What `compute` takes, by name; nothing where it does not say."""
+        try:
+            return inspect.signature(self.compute).parameters
+        except (TypeError, ValueError):
+            return {}
+
     @property
     def takes_weights(self) -> bool:
         """Whether `compute` takes weights of rows as a third argument."""
         queries = {} if self.query is None else {"queries": None}
         try:
-            inspect.signature(self.compute).bind(None, None, None, **queries)
-        except TypeError:
+            bound = inspect.signature(self.compute).bind(None, None, None, **queries)
+        except (TypeError, ValueError):
             return False
-        return True
+        # a default of another name is a setting, such as a tolerance
+        third = self._parameters[list(bound.arguments)[:3][-1]]
+        return third.default is inspect.Parameter.empty or third.name in _WEIGHTS
 
     @classmethod
     def of(cls, metric: torchmetrics.Metric, name: str | None = None) -> Metric:
@@ -86,6 +110,13 @@ class Metric:
             _NEAR_ZERO if highest == 1 else 0.0,
         )
 
+
+_TARGETS = ("y_true", "target", "targets", "label", "labels")
+_PREDICTIONS = (
+    "y_pred", "y_score", "y_prob", "y_proba", "pred", "preds", "prediction", "predictions",
+)  # fmt: skip
+_WEIGHTS = ("weights", "weight", "sample_weight")
+"""How functions call what they take, here and elsewhere."""
 
 _BOUNDS = {
     "BERTScore": (-1, 1),
