@@ -1,6 +1,7 @@
 """Tasks: losses against torch and hand formulas, missing labels, outputs, and bad definitions."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -176,6 +177,16 @@ def test_a_loss_of_its_own_never_sees_a_row_without_a_label():
     nothing = task.loss(output, torch.full((3,), NAN))
     assert nothing == 0
     assert not torch.autograd.grad(nothing, output)[0].any()
+
+
+def test_rows_that_a_loss_of_its_own_never_sees_for_a_gap_are_told():
+    task = Task("y", "custom", loss_function=_absolute, size=2)
+    target = torch.tensor([[1, 2], [1, -100], [-100, -100]])
+    with pytest.warns(UserWarning, match="1 of 3 rows of task 'y' have a part of their labels"):
+        task.check_target(target)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        task.check_target(target[[0, 2]])
 
 
 @pytest.mark.parametrize("name", ["regression", "binary", "multiclass"])

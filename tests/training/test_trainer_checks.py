@@ -114,3 +114,34 @@ def test_heads_that_write_into_what_is_theirs_alone_are_taken():
     head = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(4, 1))
     alone = HardSharing(nn.Linear(3, 4), {"a": head})
     assert Trainer(alone, TASKS[:1], epochs=1, device="cpu").fit(data.only(["a"]))
+
+
+class _Scaled(nn.Module):
+    """A loss with a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, output, target):
+        return (output[:, 0] - target).abs() * self.scale
+
+
+@pytest.mark.parametrize("called", [lambda loss: loss, lambda loss: loss.forward])
+def test_a_loss_with_parameters_that_nothing_trains_is_refused(called):
+    loss = _Scaled()
+    tasks = [Task("a", "custom", loss_function=called(loss), size=1), TASKS[1]]
+    with pytest.raises(InvalidInputError, match="task 'a' has a parameter 'scale' that the"):
+        Trainer(_network(), tasks, device="cpu")
+    network = _network()
+    network.trunk.loss = loss
+    Trainer(network, tasks, device="cpu")
+    loss.requires_grad_(False)
+    Trainer(_network(), tasks, device="cpu")
+
+
+def test_lazy_buffers_are_refused():
+    trunk = nn.Sequential(nn.Linear(3, 4), nn.LazyBatchNorm1d(affine=False))
+    network = HardSharing(trunk, {task.name: nn.Linear(4, 1) for task in TASKS})
+    with pytest.raises(InvalidInputError, match=r"buffer 'trunk\.1\.running_mean' .* lazy"):
+        Trainer(network, TASKS, device="cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -400,6 +401,8 @@ class Task:
     def check_target(self, target: Tensor) -> None:
         """Refuse a target that the task's loss can't take; a loss of its own takes anything.
 
+        Where rows have a part of their labels only, a loss of its own never sees them: a warning.
+
         Shape:
             target: [n], or [n, m] for several numbers or multilabel, [n, s] for sequences, or as in
             `dense`.
@@ -409,6 +412,7 @@ class Task:
                 task's, or a number is infinite.
         """
         if self.loss_function is not None:
+            self._tell_partly_labelled(target)
             return
         shape = tuple(target.shape)
         values = self.rules.values_per_row(shape)
@@ -443,6 +447,21 @@ class Task:
             raise InvalidInputError(
                 f"the target of task {self.name!r} {rule}, but row {first + 1} holds "
                 f"{', '.join(f'{value:g}' for value in target[first].tolist())}"
+            )
+
+    def _tell_partly_labelled(self, target: Tensor) -> None:
+        """Warn of rows with a part of their values, which count as rows without a label."""
+        if target.ndim < 2 or self.rules.any_label_counts:
+            return
+        present = self.rules.present(target).flatten(1)
+        partly = int((present.any(1) & ~present.all(1)).sum())
+        if partly:
+            warnings.warn(
+                f"{partly} of {len(target)} rows of task {self.name!r} have a part of their labels "
+                "only, and are left out as rows without one; for labels position by position take "
+                "Task.sequence, Task.multilabel or a dense task, or mark gaps that the loss passes "
+                "over by itself with another value than NaN or -100",
+                stacklevel=2,
             )
 
     def unreduced_loss(self, output: Tensor, target: Tensor) -> Tensor:

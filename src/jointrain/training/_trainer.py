@@ -51,6 +51,7 @@ from jointrain.training._trainer_checks import (
     check_accumulates,
     check_arguments,
     check_heads,
+    check_losses,
     check_made,
     check_outputs,
     check_validated,
@@ -130,8 +131,9 @@ class Trainer:
         merged: What `Merge` has chosen on validation data; None before `fit` and without `Merge`.
 
     Raises:
-        InvalidInputError: A value lies outside its range, tasks, network and phases do not fit, or
-            this is one of several processes and there is no `strategy`.
+        InvalidInputError: A value lies outside its range, tasks, network and phases do not fit, a
+            task's loss function has trainable parameters that the network does not have, or this is
+            one of several processes and there is no `strategy`.
     """
 
     def __init__(
@@ -168,6 +170,7 @@ class Trainer:
             raise InvalidInputError("the tasks of a trainer must have different names")
         for name in self.tasks:
             network.index_of(name)
+        check_losses(network, tasks)
         network.link(tasks)
         self.auxiliary = checked_auxiliary(auxiliary, tuple(self.tasks))
         self.schedule = Joint() if schedule is None else schedule

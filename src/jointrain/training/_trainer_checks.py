@@ -160,16 +160,40 @@ def refuse_chains(network: Network) -> None:
         )
 
 
+def check_losses(network: nn.Module, tasks: Iterable[Task]) -> None:
+    """Refuse a task's loss with weights of its own that nothing would train.
+
+    Raises:
+        InvalidInputError: There is one.
+    """
+    trained = {id(parameter) for parameter in network.parameters()}
+    for task in tasks:
+        function = task.loss_function
+        # a method of a module, too
+        bound = getattr(function, "__self__", None)
+        module = function if isinstance(function, nn.Module) else bound
+        if not isinstance(module, nn.Module):
+            continue
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad and id(parameter) not in trained:
+                raise InvalidInputError(
+                    f"the loss function of task {task.name!r} has a parameter {name!r} that the "
+                    "network does not have, so nothing would train it; put it into the task's "
+                    "head, whose output the loss takes, or freeze it (requires_grad_(False))"
+                )
+
+
 def check_made(network: nn.Module) -> None:
     """Refuse a network of lazy layers that do not know their sizes yet.
 
     Raises:
         InvalidInputError: There is one.
     """
-    for name, parameter in network.named_parameters():
-        if is_lazy(parameter):
+    for name, value in (*network.named_parameters(), *network.named_buffers()):
+        if is_lazy(value):
+            what = "parameter" if isinstance(value, nn.Parameter) else "buffer"
             raise InvalidInputError(
-                f"parameter {name!r} of the network is lazy and has no size yet; call the network "
+                f"{what} {name!r} of the network is lazy and has no size yet; call the network "
                 "once on some inputs first"
             )
 

@@ -25,17 +25,31 @@ EVALUATION_ROWS = 8192
 """How many rows go through the network at once where no gradient is needed."""
 
 
-_PIXELS_AT_ONCE = 2**22
-"""Numbers of pictures that go through at once; layers make many of each."""
+_NUMBERS_AT_ONCE = 2**22
+"""Numbers of pictures and sequences that go through at once; layers make many of each."""
+
+_NUMBERS_OF_TOKEN = 128
+"""As how many numbers a token counts, which layers turn into a vector."""
+
+_TOKENS = (torch.int64, torch.int32, torch.int16)
 
 
 def rows_at_once(inputs: Any) -> int:
     """Return how many rows of the inputs go through the network at once without a gradient."""
-    if isinstance(inputs, SparseRows):
-        return min(EVALUATION_ROWS, inputs.rows_at_once)
-    if isinstance(inputs, Tensor) and inputs.ndim > 3:
-        return max(1, min(EVALUATION_ROWS, _PIXELS_AT_ONCE // max(1, inputs[:1].numel())))
-    return EVALUATION_ROWS
+    most, numbers = EVALUATION_ROWS, 0
+
+    def count(leaf: Tensor) -> Tensor:
+        nonlocal most, numbers
+        if isinstance(leaf, SparseRows):
+            most = min(most, leaf.rows_at_once)
+        elif leaf.dtype in _TOKENS and leaf.ndim <= 3:
+            numbers += leaf.shape[1:].numel() * _NUMBERS_OF_TOKEN
+        elif leaf.ndim > 2:
+            numbers += leaf.shape[1:].numel()
+        return leaf
+
+    map_tensors(count, inputs)
+    return max(1, min(most, _NUMBERS_AT_ONCE // max(1, numbers)))
 
 
 class RowSampler:
