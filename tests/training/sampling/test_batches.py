@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from jointrain import InvalidInputError, Task, TensorData
-from jointrain.training.sampling import Batch
+from jointrain.training.sampling import Batch, rows_at_once
 from jointrain.training.sampling._batches import RowSampler, StepRows, TensorBatches, mix
 
 
@@ -123,3 +123,20 @@ def test_nested_inputs_are_mixed_leaf_by_leaf():
 def test_inputs_that_do_not_go_into_one_batch_are_refused(first, second, words):
     with pytest.raises(InvalidInputError, match=f"do not go into one batch: .*{words}"):
         mix([_batch(first, a=torch.zeros(2)), _batch(second, b=torch.zeros(2))])
+
+
+@pytest.mark.parametrize(
+    "inputs, expected",
+    [
+        (torch.zeros(3, 5000), 8192),
+        ({"numbers": torch.zeros(3, 5000), "user": torch.zeros(3, dtype=torch.long)}, 8192),
+        (torch.zeros(3, 1, 1024, 1024), 4),
+        ({"picture": torch.zeros(3, 1, 1024, 1024)}, 4),
+        (torch.zeros(3, 64, 1024), 64),
+        ({"input_ids": torch.ones(3, 512).int(), "mask": torch.ones(3, 512).bool()}, 64),
+        (torch.ones(3, 512).long(), 64),
+        (torch.ones(3, 2**24).long(), 1),
+    ],
+)
+def test_rows_of_many_numbers_go_through_a_few_at_once(inputs, expected):
+    assert rows_at_once(inputs) == expected
