@@ -23,6 +23,7 @@ from jointrain.experiments._recipe import Recipe, difficulty_weights, size_weigh
 from jointrain.networks import MMoE
 from jointrain.networks._dropout import Dropout
 from jointrain.task import CodeColumns
+from jointrain.training import Phase, Phases, Schedule
 
 RECIPES = [
     Recipe(),
@@ -248,3 +249,31 @@ def test_options_of_training_are_values():
 def test_options_of_training_that_do_not_go_together_are_refused(options, message):
     with pytest.raises(InvalidInputError, match=message):
         Recipe(**options)
+
+
+class _OwnSchedule(Schedule):
+    """One that no file can hold."""
+
+    def steps(self, labels, generator):
+        while True:
+            yield tuple(labels)
+
+    def steps_per_epoch(self, batches, together):
+        return together
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"schedule": _OwnSchedule()}, "must be Joint.*got _OwnSchedule"),
+        (
+            {"schedule": Phases((Phase(name="a", epochs=1, schedule=_OwnSchedule()),))},
+            "got _OwnSchedule",
+        ),
+        ({"optimizer": torch.optim.SGD}, "must be OptimizerSettings"),
+        ({"lr_scheduler": torch.optim.lr_scheduler.StepLR}, "must be a name, such as 'StepLR'"),
+    ],
+)
+def test_what_no_store_can_hold_is_refused(settings, message):
+    with pytest.raises(InvalidInputError, match=message):
+        Recipe(**settings)

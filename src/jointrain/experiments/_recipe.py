@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -153,6 +153,7 @@ class Recipe(RecipeOptions):
             if isinstance(value, np.generic):  # as of searches over numpy's ranges
                 object.__setattr__(self, name, value.item())
         super().__post_init__()
+        self._check_stored()
         self._check_rates()
         if isinstance(self.weights, str):
             if self.weights not in WEIGHT_RULES:
@@ -194,6 +195,23 @@ class Recipe(RecipeOptions):
                 f"schedule Merge() makes one shared trunk of several; it goes with network 'hard', "
                 f"not {_named(self.network)}"
             )
+
+    def _check_stored(self) -> None:
+        """Refuse what no file can hold, as every study keeps its recipes."""
+        if not isinstance(self.optimizer, OptimizerSettings):
+            raise InvalidInputError(
+                "`optimizer` of a recipe must be OptimizerSettings(...), got "
+                f"{type(self.optimizer).__name__}; a function goes with Trainer(optimizer=...)"
+            )
+        if not isinstance(self.lr_scheduler, (str, type(None))):
+            raise InvalidInputError(
+                "`lr_scheduler` of a recipe must be a name, such as 'StepLR', with "
+                f"`lr_scheduler_options`, got {type(self.lr_scheduler).__name__}; a function goes "
+                "with Trainer(lr_scheduler=...)"
+            )
+        _check_schedule(self.schedule)
+        for phase in getattr(self.schedule, "phases", ()):
+            _check_schedule(phase.schedule)
 
     def _check_rates(self) -> None:
         options = _frozen_options(self.lr_scheduler_options)
@@ -639,6 +657,16 @@ def _thawed_options(options: tuple[tuple[str, OptionValue], ...]) -> dict[str, A
         return dict(value) if pairs else value
 
     return {name: thawed(value) for name, value in options}
+
+
+def _check_schedule(schedule: Any) -> None:
+    """Refuse a schedule that no file can hold."""
+    if not is_dataclass(schedule) or isinstance(schedule, type):
+        raise InvalidInputError(
+            "`schedule` of a recipe must be Joint(), Alternating(), Separate(), Phases() or "
+            f"Merge(), got {schedule if isinstance(schedule, str) else type(schedule).__name__}; "
+            "one of your own goes with Trainer(schedule=...), or must be a dataclass"
+        )
 
 
 def _reference(value: Any) -> Any:
