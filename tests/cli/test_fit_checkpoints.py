@@ -143,6 +143,12 @@ def test_what_does_not_go_together_is_said_in_a_line(folder, capsys, said, messa
     assert error.startswith("error: ")
 
 
+def test_a_folder_of_a_fit_that_was_killed_as_it_began_may_be_used(folder):
+    Path("kept").mkdir()
+    Path("kept", ".fit.json.123.tmp.json").write_text("{")
+    check_checkpoints(Path("kept"), every=None, resume=False)
+
+
 @pytest.mark.parametrize("name", ["TORCHELASTIC_RESTART_COUNT", "SLURM_RESTART_COUNT"])
 def test_a_command_that_is_started_anew_goes_on_by_itself(folder, monkeypatch, name):
     _begun()

@@ -70,6 +70,25 @@ def test_a_fit_shows_its_networks_and_a_damaged_checkpoint_is_no_end(tmp_path, c
     assert "damaged" in capsys.readouterr().out
 
 
+def test_networks_of_a_streamed_fit_are_shown(tmp_path, capsys):
+    (tmp_path / "fit.json").write_text(json.dumps({}))
+    for number in (1, 2):
+        folder = tmp_path / "networks" / f"network-{number}"
+        folder.mkdir(parents=True)
+        (folder / "step-000000000007.safetensors").write_bytes(b"cut")
+    assert run(["watch", str(tmp_path), "--once"]) == 0
+    shown = capsys.readouterr().out
+    assert "fit: 2 networks" in shown
+    assert "network-2" in shown
+
+
+@pytest.mark.parametrize("every", ["inf", "nan", "1e12"])
+def test_seconds_between_looks_are_bounded(tmp_path, capsys, every):
+    (tmp_path / "fit.json").write_text(json.dumps({}))
+    assert run(["watch", str(tmp_path), "--every", every]) == 2
+    assert "--every" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("content", [b"", b'{"table": "ab', b"\x00\xff", b"[" * 100_000])
 def test_a_damaged_description_of_a_fit_is_one_line(tmp_path, capsys, content):
     (tmp_path / "fit.json").write_bytes(content)

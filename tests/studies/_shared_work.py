@@ -10,8 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 DESCRIPTION = {"data": "a1b2", "folds": 5}
+
+
+@dataclass(frozen=True)
+class TorchJob:
+    """Says what torch makes by default."""
+
+    key: str
+
+    def run(self) -> list:
+        made = torch.ones(1) * torch.ones(1, requires_grad=True)
+        return [str(made.dtype), str(made.device), made.requires_grad and not made.is_inference()]
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+import torch
 
 from jointrain.errors import InvalidInputError, WorkerDiedError
 from jointrain.studies._job_runner import run_jobs
@@ -25,6 +26,7 @@ from tests.studies._shared_work import (
     DESCRIPTION,
     FaultyJob,
     ParentJob,
+    TorchJob,
     TracedJob,
     lines,
     traced_jobs,
@@ -57,6 +59,26 @@ def test_every_job_is_run_once_whatever_the_number_of_workers(workers, traces):
     assert {key: value["key"] for key, value in results.items()} == {k: k for k in "01234"}
     assert all(len(ended) == 1 for ended in lines(traces, "end").values())
     assert (os.getpid() in {value["pid"] for value in results.values()}) == (workers == 1)
+
+
+@pytest.mark.parametrize("workers", [-1, 0, 1.5, "2", True])
+def test_what_is_no_number_of_workers_is_refused(workers, traces):
+    with pytest.raises(InvalidInputError, match="`workers` must be"):
+        dict(run_jobs(traced_jobs(traces, 2), workers=workers))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_the_program_has_set_for_torch_does_not_reach_a_job(workers):
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with torch.inference_mode():
+            found = dict(run_jobs([TorchJob("a"), TorchJob("b")], workers=workers))
+        assert (torch.get_default_dtype(), torch.zeros(1).device.type) == (torch.float64, "meta")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+    assert found == {key: ["torch.float32", "cpu", True] for key in "ab"}
 
 
 def test_no_jobs_have_no_results():

@@ -44,10 +44,16 @@ def check_checkpoints(folder: Path | None, *, every: str | None, resume: bool) -
         raise InvalidInputError(
             f"{folder} has checkpoints; go on with --resume, or choose another --checkpoints"
         )
-    if not there and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not there and folder.exists() and (not folder.is_dir() or any(_foreign(folder))):
         raise InvalidInputError(
             f"{folder} holds something else than checkpoints of a fit; choose another --checkpoints"
         )
+
+
+def _foreign(folder: Path) -> Iterator[Path]:
+    """Yield what is there but for what a process left that was killed as it began."""
+    begun = f".{DESCRIPTION}."
+    return (path for path in folder.iterdir() if not path.name.startswith(begun))
 
 
 def _restarted() -> bool:

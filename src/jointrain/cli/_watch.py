@@ -43,7 +43,7 @@ def watch(
         typer.Argument(help="Folder of fit --checkpoints; folder or database URL of --study."),
     ],
     once: Annotated[bool, typer.Option("--once", help="Print one state and end.")] = False,
-    every: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1)] = 2.0,
+    every: Annotated[float, typer.Option(help="Seconds between looks.", min=0.1, max=86400)] = 2.0,
 ) -> None:
     """Follow a fit or a study of another process or machine from what it keeps, which is only read.
 
@@ -154,13 +154,20 @@ def _progress_of_study(described: Mapping[str, Any], results: Iterable[Any], cla
     return _State(f"study: {counts.total()} runs finished ({done}){at_work}", headings, rows)
 
 
+def _folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder that are no checkpoints themselves."""
+    found = (path for path in folder.iterdir() if path.is_dir())
+    return [path for path in found if not path.name.startswith(("step", "."))]
+
+
 def _state_of_fit(folder: Path) -> _State:
     """Return the newest checkpoint of each network, and its losses in the last epoch."""
     from jointrain.system.stored_files import read_file
     from jointrain.training.checkpoints import from_bytes, history_from_plain
 
     rows, tasks = [], list[str]()
-    networks = sorted(path for path in folder.iterdir() if path.is_dir())
+    # of rows that are streamed the networks lie in a folder of their own
+    networks = sorted(network for path in _folders(folder) for network in _folders(path) or [path])
     for place in networks[-_NETWORKS:]:
         files = [f for f in place.iterdir() if re.fullmatch(r"step-\d{12}\.safetensors", f.name)]
         if not files:

@@ -14,6 +14,7 @@ from jointrain.baselines import BASELINES, CONSTANT, JOINT, Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import FURTHER, SEPARATE, Recipe, named_recipes
 from jointrain.studies._cuts import Cuts
+from jointrain.studies._job_runner import check_workers
 from jointrain.studies._measurements import Measurements, open_store
 from jointrain.studies._pace import NOTHING_LARGER, Clock, FirstLooks, Pace
 from jointrain.studies._plan import StudyPlan
@@ -114,7 +115,7 @@ def run_within_budget(
     if not isinstance(seconds, Real) or not seconds > 0:
         raise InvalidInputError(f"`seconds` must be a number above 0, got {seconds!r}")
     clock = Clock(seconds, time.monotonic() if started is None else started)
-    plan = _Plan(study, clock, workers, executor)
+    plan = _Plan(study, clock, check_workers(workers), executor)
     plan.single = single
     return _BudgetedStudy(study, plan, base, further, store, progress, on_answer).run()
 

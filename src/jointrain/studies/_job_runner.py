@@ -13,12 +13,15 @@ from concurrent.futures import (
     Future,
     wait,
 )
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import count
 from typing import Any, Protocol
 
+import torch
+
 from jointrain.errors import InvalidInputError, WorkerDiedError
+from jointrain.experiments import check_whole
 from jointrain.studies._run_store import RunStore
 from jointrain.system.cores import available_cores
 from jointrain.system.executors import SentJob
@@ -67,9 +70,11 @@ def run_jobs(
     Raises:
         WorkerDiedError: A job's process died, and so did those that were given it again; or the
             executor takes no more jobs.
-        InvalidInputError: The store can't be reached, or the executor forks this process.
+        InvalidInputError: The store can't be reached, the executor forks this process, or `workers`
+            is no number of processes.
         Exception: What a job raised, as it is.
     """
+    workers = check_workers(workers)
     waiting = {job.key: job for job in jobs}
     shared = store or _Unshared()
     running: list[_Run] = []
@@ -97,6 +102,15 @@ def run_jobs(
                 run.stop()
 
 
+def check_workers(workers: int | None) -> int | None:
+    """Return a number of processes; None for as many as there are cores.
+
+    Raises:
+        InvalidInputError: It is none, or below 1.
+    """
+    return None if workers is None else check_whole("workers", workers, 1)
+
+
 def _check_start(executor: Executor) -> None:
     """Refuse a pool whose processes would wait forever for threads that a fork does not copy."""
     context = getattr(executor, "_mp_context", None)
@@ -118,7 +132,27 @@ def _run_one_here(waiting: Mapping[str, Job], shared: RunStore | _Unshared) -> N
     if key is None:
         time.sleep(shared.poll_seconds or 0)
     else:
-        shared.finish(key, waiting[key].run())
+        with _torch_as_at_start():
+            value = waiting[key].run()
+        shared.finish(key, value)
+
+
+@contextmanager
+def _torch_as_at_start() -> Iterator[None]:
+    """Let a job find torch as in a new process, whatever the program that calls has set."""
+    dtype = torch.get_default_dtype()
+    device = torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            # entered, it costs a little with each call of torch
+            torch.device("cpu") if device.type != "cpu" else nullcontext(),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
 
 
 def _run_elsewhere(

@@ -18,7 +18,7 @@ from jointrain.baselines import Baseline
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, ExperimentJob, Fold, FoldResult, Recipe
 from jointrain.studies._cuts import Cut
-from jointrain.studies._job_runner import run_jobs
+from jointrain.studies._job_runner import check_workers, run_jobs
 from jointrain.studies._plan import StudyPlan
 from jointrain.studies._run_store import RunStore
 from jointrain.studies._study_result import StudyResult
@@ -92,7 +92,7 @@ class Measurements:
         on_interim: OnInterim | None = None,
     ) -> None:
         self.study = study
-        self.workers = workers
+        self.workers = check_workers(workers)
         self.store = store
         self.executor = executor
         self.progress = progress

@@ -16,7 +16,7 @@ from jointrain.baselines import BASELINES, CONSTANT, Baseline, JointBaseline
 from jointrain.data import SupervisedTable
 from jointrain.errors import WorkerDiedError
 from jointrain.experiments import Recipe
-from jointrain.studies._job_runner import Job, run_jobs
+from jointrain.studies._job_runner import Job, check_workers, run_jobs
 from jointrain.studies._study_result import StudyResult
 from jointrain.system.cores import available_cores
 from jointrain.tables import (
@@ -74,6 +74,7 @@ def fit_shipped(
         InvalidInputError: There is no such device.
         WorkerDiedError: Processes died again and again, most often for want of memory.
     """
+    workers = check_workers(workers)
     study = result.study
     table = study.table if table is None else table
     weights = {name: dict(blend.weights) for name, blend in result.blends.items()}

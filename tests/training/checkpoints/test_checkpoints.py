@@ -2,8 +2,10 @@
 
 import errno
 import os
+import shutil
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -34,11 +36,21 @@ def test_every_is_a_time_or_a_number_of_steps(every, seconds):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"every": 0}, {"every": "10"}, {"every": "0s"}, {"every": "ten min"}, {"keep": 0}]
-)
+    "wrong",
+    [
+        {"every": 0}, {"every": "10"}, {"every": "0s"}, {"every": "ten min"}, {"keep": 0},
+        {"every": 60.0}, {"every": 2.5}, {"every": None}, {"every": True}, {"keep": 2.5},
+    ],
+)  # fmt: skip
 def test_wrong_values_are_refused(wrong):
     with pytest.raises(InvalidInputError, match=r"`(every|keep)` must be"):
         Checkpoints("folder", **wrong)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    made = Checkpoints(tmp_path, every=np.int64(2), keep=np.int32(3))
+    assert (type(made.every), made.every, type(made.keep)) == (int, 2, int)
+    assert CheckpointFolder(made).due(2)
 
 
 def test_the_newest_are_kept(tmp_path):
@@ -222,6 +234,19 @@ def test_a_full_disk_does_not_end_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        fit(made, CASE)
+    assert_same_end(made, plain)
+
+
+def test_a_folder_that_is_removed_meanwhile_does_not_end_the_training(tmp_path):
+    class Remove(Callback):
+        def on_step_end(self, trainer, step, losses):
+            shutil.rmtree(tmp_path / "kept", ignore_errors=True)
+
+    plain = trainer(CASE)
+    made = trainer(CASE, checkpoints=Checkpoints(tmp_path / "kept", every=1), callbacks=[Remove()])
+    fit(plain, CASE)
+    with pytest.warns(UserWarning, match="was not written.*training goes on, there is none"):
         fit(made, CASE)
     assert_same_end(made, plain)
 

@@ -13,6 +13,7 @@ from jointrain.data import SupervisedTable
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import SEPARATE, AnyExperiment, Recipe
 from jointrain.studies._cuts import Cuts
+from jointrain.studies._job_runner import check_workers
 from jointrain.studies._measurements import Measurements, OnInterim
 from jointrain.studies._pace import NOTHING_LARGER, Clock, FirstLooks, Pace
 from jointrain.studies._plan import StudyPlan, as_experiment
@@ -151,7 +152,7 @@ class Evaluator:
         check_margin(margin)
         self._importance, self._margin = dict(importance or {}), margin
         self.folds, self.seeds, self.seed = experiment.folds, seeds, seed
-        self.workers, self.executor, self.progress = workers, executor, progress
+        self.workers, self.executor, self.progress = check_workers(workers), executor, progress
         self._on_interim = on_interim
         self.cuts = Cuts(0.0 if budget is None else budget)
         """What the budget cut."""

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +63,25 @@ class Checkpoints:
                     f"`every` must be a number of steps or a time such as '10min', '30s' or '2h', "
                     f"got {self.every!r}"
                 )
-        elif self.every < 1:
-            raise InvalidInputError(f"`every` must be at least 1 step, got {self.every}")
-        if self.keep < 1:
-            raise InvalidInputError(f"`keep` must be at least 1, got {self.keep}")
+        else:
+            object.__setattr__(self, "every", _at_least_1("every", self.every, " step"))
+        object.__setattr__(self, "keep", _at_least_1("keep", self.keep))
 
     @property
     def seconds(self) -> float | None:
         """The time from one checkpoint to the next; None if that is a number of steps."""
         found = _TIME.fullmatch(self.every) if isinstance(self.every, str) else None
         return None if found is None else float(found[1]) * _SECONDS[found[2]]
+
+
+def _at_least_1(name: str, value: object, unit: str = "") -> int:
+    """Return a whole number, which may be one of numpy."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        also = " or a time such as '10min'" if name == "every" else ""
+        raise InvalidInputError(f"`{name}` must be a whole number{also}, got {value!r}")
+    if value < 1:
+        raise InvalidInputError(f"`{name}` must be at least 1{unit}, got {value}")
+    return int(value)
 
 
 class CheckpointFolder:
@@ -114,7 +124,11 @@ class CheckpointFolder:
 
     def files(self) -> list[Path]:
         """Return the checkpoints, the newest one first."""
-        return sorted((f for f in self.path.iterdir() if _NAME.fullmatch(f.name)), reverse=True)
+        try:
+            there = list(self.path.iterdir())
+        except FileNotFoundError:  # somebody removed the folder, or its disk went
+            there = []
+        return sorted((f for f in there if _NAME.fullmatch(f.name)), reverse=True)
 
     def newest(self) -> Any | None:
         """Return the state of the newest whole checkpoint; None where there is no checkpoint.
@@ -202,8 +216,8 @@ class CheckpointFolder:
             InvalidInputError: Something in the state can't be stored.
         """
         data = to_bytes({"state": state, "files": dict(digests)})
-        number = sum(1 for file in self.files() if _step_of(file) == step)
         try:
+            number = sum(1 for file in self.files() if _step_of(file) == step)
             if error is not None:
                 return self._not_written(step, aside, error)
             _write(aside / _STATE, data)
@@ -219,14 +233,17 @@ class CheckpointFolder:
     def _written(self, step: int) -> None:
         """Take note of a checkpoint that is whole, and remove the oldest ones."""
         self._last_step, self._last_time = step, time.monotonic()
-        for old in self.files()[self._keep :]:
-            _remove(old)
+        with suppress(OSError):
+            for old in self.files()[self._keep :]:
+                _remove(old)
 
     def _not_written(self, step: int, aside: Path, reason: str) -> bool:
         """Warn of a checkpoint that could not be written, and return False."""
         self._last_step, self._last_time = step, time.monotonic()
         _remove(aside)
-        kept = self.files()[:1]
+        kept: list[Path] = []
+        with suppress(OSError):
+            kept = self.files()[:1]
         newest = f"the newest whole one is {kept[0]}" if kept else "there is none"
         warnings.warn(
             f"the checkpoint of step {step} was not written to {self.path}: {reason}; training "
