@@ -33,6 +33,28 @@ def test_a_run_that_was_made_again_counts_once_and_as_it_was_last(tmp_path: Path
     assert found["value"].to_list() == [1.5, 3.0]
 
 
+def test_a_study_that_goes_on_with_more_is_not_finished(tmp_path: Path):
+    described = {"recipes": ["separate"], "baselines": ["linear"], "folds": 1, "seeds": 1}
+
+    def go_on(seeds: int, baselines: list[str], results: dict[str, list[dict]]) -> KeptRuns:
+        asked = {**described, "baselines": baselines, "seeds": seeds}
+        store = RunStore.open(tmp_path, asked, free=("seeds", "baselines"))
+        with store.session():
+            for key, result in results.items():
+                store.finish(store.claim([key]), result)
+        return KeptRuns.of_store(tmp_path)
+
+    first = {"a": job("separate", 0, 1.0), "b": job("linear", 0, 2.0)}
+    assert go_on(1, ["linear"], first).finished
+    kept = go_on(3, ["constant"], {"c": job("separate", 2, 1.5)})
+    assert (kept.done, kept.planned, kept.recipes) == (2, 6, ("separate", "constant"))
+    assert not kept.finished
+    # as it was last asked for, whatever else is there
+    kept = go_on(1, ["linear"], {})
+    assert (kept.done, kept.planned, kept.finished) == (2, 2, True)
+    assert kept.table["seed"].to_list() == [0, 0]
+
+
 def test_folds_that_are_no_number_are_refused_in_words(tmp_path: Path):
     described = {"recipes": ["separate"], "baselines": [], "folds": "a", "seeds": 2}
     store = RunStore.open(tmp_path, described)

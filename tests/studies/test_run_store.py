@@ -1,6 +1,7 @@
 """The store of runs: claims, results bit for bit, and what is said when it can't be used."""
 
 import json
+import os
 import platform
 import shutil
 import sqlite3
@@ -94,6 +95,64 @@ def test_claim_is_refused_while_another_one_lives(place, monkeypatch):
     store = RunStore.open(place, DESCRIPTION)
     assert store.claim(["a", "b"]) == "b"
     assert store.claim(["a", "b"]) is None
+
+
+def test_a_claim_of_another_container_of_the_same_name_lives(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(_run_store, "_own_place", lambda: f"{platform.node()} boot 1")
+        patch.setattr(os, "getpid", lambda: 2**22 + 1)  # no process has this number
+        patch.setattr(_run_store, "_has_ended", lambda worker: False)  # there it has
+        assert RunStore.open(tmp_path, DESCRIPTION).claim(["a"])
+        # older versions told the name of the machine alone
+        patch.setattr(_run_store, "_own_place", platform.node)
+        patch.setattr(_run_store, "_start_of", lambda process: "")
+        assert RunStore.open(tmp_path, DESCRIPTION).claim(["b"])
+    store = RunStore.open(tmp_path, DESCRIPTION)
+    assert store.claim(["a", "b", "c"]) == "c"
+    assert store.kept()[2] == 3
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+@pytest.mark.parametrize("number", [2**22 + 1, os.getpid()])
+def test_a_claim_of_a_process_that_was_killed_is_void(tmp_path, monkeypatch, number):
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: number)
+        patch.setattr(_run_store, "_start_of", lambda process: "1")
+        patch.setattr(_run_store, "_has_ended", lambda worker: False)
+        assert RunStore.open(tmp_path, DESCRIPTION).claim(["a"])
+    store = RunStore.open(tmp_path, DESCRIPTION)
+    assert store.kept()[2] == 0
+    assert store.claim(["a"]) == "a"
+
+
+def test_what_this_process_still_runs_is_not_claimed_again(tmp_path):
+    store, other = RunStore.open(tmp_path, DESCRIPTION), RunStore.open(tmp_path, DESCRIPTION)
+    store.claim(["a"])
+    other._end(store._claims["a"], "FAIL")
+    assert store.claim(["a"]) is None
+    store.finish("a", 1)
+    assert store.claim(["a"]) == "a"
+
+
+@pytest.mark.parametrize(
+    "place, message",
+    [
+        ("", "has no name"),
+        (" ", "has no name"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("sqlite:///a?b.db", "says 'b.db'"),
+        ("sqlite:///file:a.db?mode=memory&uri=true", "says 'mode=memory'"),
+        ("sqlite:///a.db?", "says ''"),
+    ],
+)
+def test_places_that_keep_nothing_are_refused(tmp_path, monkeypatch, place, message):
+    monkeypatch.chdir(tmp_path)
+    for opening in (lambda: RunStore.open(place, DESCRIPTION), lambda: RunStore.existing(place)):
+        with pytest.raises(InvalidInputError, match=message):
+            opening()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_claim_that_is_not_renewed_is_void_and_its_late_result_is_dropped(place, monkeypatch):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -64,17 +64,28 @@ class KeptRuns:
         Raises:
             InvalidInputError: It holds none that jointrain made.
         """
-        description, results, _ = RunStore.existing(folder).kept()
+        store = RunStore.existing(folder)
+        description, results, _ = store.kept()
+        earlier = store.descriptions()
         try:
-            # a study that went on with more seeds or recipes may have made a run again
+            recipes = _listed(description)
+            seeds, folds = _seeds(description), range(description["folds"])
+            gone = {name for one in earlier for name in _listed(one)} - {*recipes}
+            # a study that went on with more seeds or recipes may have made a run again; with fewer,
+            # it is those that it was last asked for
             done = {
                 (one["name"], one["seed"], one["fold"]): one["rows"]
                 for of_job in results
                 for one in of_job
+                if one["name"] not in gone and one["seed"] in seeds
             }
             rows = [row for of_run in done.values() for row in of_run]
-            recipes = (*description["recipes"], *description["baselines"])
-            planned = max(len(recipes) * description["folds"] * description["seeds"], len(done))
+            planned = len(recipes) * description["folds"] * description["seeds"]
+            # a budget may have added recipes
+            planned += sum(
+                not (name in recipes and seed in seeds and fold in folds)
+                for name, seed, fold in done
+            )
             table = _named(pl.DataFrame(rows, schema=_COLUMNS))
         except (KeyError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError):
             raise InvalidInputError(
@@ -142,6 +153,17 @@ class KeptRuns:
     def higher_is_better(self) -> dict[str, bool | None]:
         """Return whether more is better, by metric; None where its name does not say."""
         return {name: _direction(name) for name in self.table["metric"].unique()}
+
+
+def _listed(description: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the recipes and baselines that a study was asked for."""
+    return (*description["recipes"], *description["baselines"])
+
+
+def _seeds(description: Mapping[str, Any]) -> range:
+    """Return the seeds that a study was asked for."""
+    first = description.get("seed", 0)
+    return range(first, first + description["seeds"])
 
 
 def _direction(metric: str) -> bool | None:

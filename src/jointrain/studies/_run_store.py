@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import re
+import sys
 import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -96,6 +97,7 @@ class RunStore:
 
         name = without_password(str(place))
         with quiet_optuna(), _one_line_errors(name, reading=True):
+            _check_place(str(place), name)
             storage = _connect(str(place))
             try:
                 study = storage.create_new_study([optuna.study.StudyDirection.MINIMIZE], _STUDY)
@@ -103,9 +105,10 @@ class RunStore:
                 study = storage.get_study_id_from_name(_STUDY)
             store = cls(name, storage, study, timeout)
             there = store._description(description)
+        here = json.loads(_to_json(description))
         kept, given = (
             {key: value for key, value in content.items() if key not in free}
-            for content in (there, json.loads(_to_json(description)))
+            for content in (there, here)
         )
         differences = list(_differences(kept, given))
         if differences:
@@ -113,6 +116,8 @@ class RunStore:
                 f"{name} holds the runs of another study: {'; '.join(differences[:5])}; choose "
                 "another place, or give the data and settings that it was made with"
             )
+        if store.descriptions()[-1] != here:
+            store._add("COMPLETE", {"description": _to_json(description)})
         for trial in store._trials():
             if _done(trial):
                 store._old.setdefault(trial.user_attrs["key"], set()).add(trial._trial_id)
@@ -130,6 +135,7 @@ class RunStore:
         """
         name = without_password(str(place))
         with quiet_optuna(), _one_line_errors(name, reading=True):
+            _check_place(str(place), name)
             _check_there(str(place), name)
             storage = _connect(str(place))
             try:
@@ -139,20 +145,30 @@ class RunStore:
             return cls(name, storage, study, _TIMEOUT)
 
     def kept(self) -> tuple[dict[str, Any], list[Any], int]:
-        """Return the description of the study, the results of all finished runs, and open claims.
+        """Return the newest description, the results of all finished runs, and open claims.
+
+        Raises:
+            InvalidInputError: It is no study that jointrain made, or can't be read any more.
+        """
+        found = self.descriptions()[-1]
+        trials = self._trials()
+        results = {t.user_attrs["key"]: t.user_attrs["result"] for t in trials if _done(t)}
+        open_claims = (t.user_attrs for t in trials if not _done(t))
+        claims = {one["key"] for one in open_claims if not _has_ended(one["worker"])}
+        claims -= results.keys()
+        return found, [self._read(key, text) for key, text in results.items()], len(claims)
+
+    def descriptions(self) -> list[dict[str, Any]]:
+        """Return how the study was described each time that something in it was new.
 
         Raises:
             InvalidInputError: It is no study that jointrain made, or can't be read any more.
         """
         with _one_line_errors(self.place, reading=True):
-            text = self._first_description()
-            found = None if text is None else json.loads(text)
-        if not isinstance(found, dict):
+            found = [json.loads(text) for text in self._descriptions()]
+        if not found or not all(isinstance(one, dict) for one in found):
             raise _no_runs(self.place)
-        trials = self._trials()
-        results = {t.user_attrs["key"]: t.user_attrs["result"] for t in trials if _done(t)}
-        claims = {t.user_attrs["key"] for t in trials if not _done(t)} - results.keys()
-        return found, [self._read(key, text) for key, text in results.items()], len(claims)
+        return found
 
     def is_old(self, key: str) -> bool:
         """Return whether a run was finished when the store was opened."""
@@ -199,9 +215,10 @@ class RunStore:
         """Claim the first of the runs that is neither finished nor claimed, and return its key."""
         holders = self._holders()
         for key in keys:
-            if key in holders:
+            # a run of this process whose claim was found void goes on
+            if key in holders or key in self._claims:
                 continue
-            worker = f"{platform.node()}:{os.getpid()}"
+            worker = f"{_own_place()}:{os.getpid()}:{_start_of(os.getpid())}"
             trial = self._add("RUNNING", {"key": key, "worker": worker, "heartbeat": 0})
             holders = self._holders()
             if holders.get(key) == trial:
@@ -223,7 +240,7 @@ class RunStore:
         with suppress(UpdateFinishedTrialError), _one_line_errors(self.place):
             self._storage.set_trial_user_attr(trial, "result", text)
         self._end(trial, "COMPLETE")
-        del self._claims[key]
+        self._claims.pop(key, None)
 
     def _renew_claims(self, stopped: Event) -> None:
         beat = 0
@@ -268,19 +285,21 @@ class RunStore:
         import optuna
 
         for _ in range(2):
-            text = self._first_description()
-            if text is not None:
-                return dict(json.loads(text))
+            first = next(iter(self._descriptions()), None)
+            if first is not None:
+                return dict(json.loads(first))
             self._add("COMPLETE", {"description": _to_json(description)})
         raise optuna.exceptions.StorageInternalError("what was written can't be read")
 
-    def _first_description(self) -> str | None:
-        """Return the first description that was added, as it is stored; None: there is none."""
-        for trial in self._storage.get_all_trials(self._study, deepcopy=False):
-            if isinstance(trial.user_attrs, dict) and "description" in trial.user_attrs:
-                text: str = trial.user_attrs["description"]
-                return text
-        return None
+    def _descriptions(self) -> list[str]:
+        """Return the descriptions in the order in which they were added, as they are stored."""
+        trials = self._storage.get_all_trials(self._study, deepcopy=False)
+        attributes = [t.user_attrs for t in sorted(trials, key=lambda trial: trial.number)]
+        return [
+            one["description"]
+            for one in attributes
+            if isinstance(one, dict) and "description" in one
+        ]
 
     def _trials(self) -> list[FrozenTrial]:
         from optuna.trial import TrialState
@@ -336,18 +355,44 @@ def _done(trial: FrozenTrial) -> bool:
     return trial.state.is_finished()
 
 
+def _own_place() -> str:
+    """Return where the number of a process says which it is; "" where that is not known.
+
+    Containers may share the name of a machine, and each has a process 1.
+    """
+    if sys.platform != "linux":
+        return platform.node()
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = os.readlink("/proc/self/ns/pid").strip("pid:[]")
+    except OSError:
+        return ""
+    return f"{platform.node()} {boot} {space}"
+
+
+def _start_of(process: int) -> str:
+    """Return when a process began, as the system counts it; "" where it does not say."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return ""
+
+
 def _has_ended(worker: str) -> bool:
     """Return whether a worker was a process of this machine that is there no more."""
-    machine, _, process = worker.rpartition(":")
-    if os.name != "posix" or machine != platform.node():
+    # older versions wrote no start: nothing is known of these
+    place, _, rest = worker.partition(":")
+    process, told, start = rest.partition(":")
+    if os.name != "posix" or not told or not place or place != _own_place():
         return False
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:
         return True
     except (PermissionError, ValueError, OverflowError):  # another's, or no number
-        pass
-    return False
+        return False
+    # another process may have its number by now
+    return "" not in (start, _start_of(int(process))) and start != _start_of(int(process))
 
 
 def _to_json(value: Any) -> str:
@@ -433,6 +478,33 @@ def _connect(place: str) -> BaseStorage:
                 raise
             time.sleep(0.1 * (attempt + 1))
     raise AssertionError
+
+
+_OF_SQLITE = ("timeout", "isolation_level", "detect_types", "check_same_thread")
+"""What may follow the `?` of its URL; anything else would be part of a file's name, and lost."""
+
+
+def _check_place(place: str, name: str) -> None:
+    """Refuse a place that would keep nothing, or another one than it names.
+
+    Raises:
+        InvalidInputError: It is such a place.
+    """
+    from sqlalchemy import make_url
+
+    if not place.strip():
+        raise InvalidInputError("the place of the runs has no name; give a folder or a database")
+    if not place.startswith("sqlite") or "://" not in place:
+        return
+    before, _, said = place.partition("?")
+    unknown = [part for part in said.split("&") if part.partition("=")[0] not in _OF_SQLITE]
+    if "?" in place and unknown:
+        raise InvalidInputError(
+            f"{name} says {unknown[0]!r}, which nothing here understands; the name of a database's "
+            "file can't hold a ?"
+        )
+    if make_url(before).database in (None, "", ":memory:"):
+        raise InvalidInputError(f"{name} names no file that keeps the runs; write sqlite:///FILE")
 
 
 def _check_journal(path: str) -> None:
