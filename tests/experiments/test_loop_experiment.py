@@ -9,7 +9,7 @@ import torch
 
 from jointrain import InvalidInputError, Recipe, Study, Task
 from jointrain.experiments import Experiment, named_recipes
-from jointrain.reports import answer
+from jointrain.reports import answer, render_page, study_figures
 from jointrain.studies import KeptRuns, run_within_budget
 from jointrain.studies.searches import search_groups, search_shared_depth, search_weights
 
@@ -276,3 +276,34 @@ def test_runs_that_are_kept_tell_by_which_metric_to_judge(tmp_path):
     experiment = Experiment.of(run=run, tasks=[Task.binary("b")], splits=3)
     Study(experiment, ["separate", "joint"]).run(workers=1, store=tmp_path / "kept")
     assert set(KeptRuns.of_store(tmp_path / "kept").table["metric"]) == {"ROC-AUC"}
+
+
+def test_two_splits_ask_for_more_splits_of_the_experiment():
+    study = Study(Experiment.of(run=loop, tasks=TASKS, splits=2), ["separate", "joint"])
+    first = answer(study.run(workers=1))[0]
+    assert first == (
+        "Two folds give no interval: these figures are a first look. Give the experiment five "
+        "splits."
+    )
+
+
+def test_small_differences_that_could_not_be_seen_keep_two_digits():
+    def run(recipe, seed, split):
+        noise = np.random.default_rng([seed, split, len(recipe)]).normal(scale=0.004)
+        return {name: {"R2": 0.01 + noise} for name in "ab"}
+
+    tasks = [Task.regression(name).judged_by("R2") for name in "ab"]
+    study = Study(Experiment.of(run=run, tasks=tasks, splits=5), ["separate", "joint"], seeds=2)
+    found = study.run(workers=1)
+    change = found.delta_m["joint"]
+    assert (change.unit, change.verdict) == ("difference", "undecided")
+    seen = f"differences under {change.smallest_visible:.2g} could not be seen"
+    assert seen in answer(found)[0]
+    assert 0 < change.smallest_visible < 0.1
+
+
+def test_a_study_of_separate_alone_is_not_called_unfinished():
+    study = Study(Experiment.of(run=loop, tasks=TASKS, splits=3), ["separate"])
+    page = render_page(study_figures(study.run(workers=1), "alone"))
+    assert "before all runs are in" not in page
+    assert "nothing else was measured to be compared with separate" in page

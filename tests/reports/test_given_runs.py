@@ -10,7 +10,13 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from jointrain.reports import answer_of_runs, print_runs, runs_page, runs_to_json
+from jointrain.reports import (
+    answer_of_runs,
+    print_runs,
+    runs_figures,
+    runs_page,
+    runs_to_json,
+)
 from jointrain.reports._given_runs import tables_of_runs
 from jointrain.studies import verdict
 
@@ -238,3 +244,69 @@ def test_names_with_codes_of_emoji_are_printed_as_they_are():
     shown = console.file.getvalue()
     assert "Take my:man:way: it is" in shown
     assert shown.count("my:man:way") == 4
+
+
+def _page(frame, **options):
+    return runs_page(verdict(frame, **options), "runs")
+
+
+def test_the_page_says_truly_why_there_is_no_test():
+    assert "no test: fewer than three runs" in _page(runs([LEFT[:2]]))
+    assert "no test: fewer than three folds" in _page(runs([14 + LEFT[:4]], folds=2), fold="fold")
+    equal = _page(runs([0 * LEFT + 3]))
+    of_joint = (pl.col("recipe") == "joint") & (pl.col("seed") == 2)
+    value = pl.when(~of_joint).then("value").alias("value")
+    lacking = _page(runs([14 + LEFT]).with_columns(value))
+    for page in (equal, lacking):
+        assert "no test: the runs do not tell how sure the changes are, see the notes" in page
+        assert "fewer than" not in page
+    assert "is the same in all runs" in equal
+    assert "is undefined in runs of one of the two" in lacking
+
+
+def test_recipes_without_an_interval_are_named():
+    def of(change):
+        changes = {"joint": change, "alt": np.array([50.0, 50, np.nan, 50, 50])}
+        frames = [runs([one], recipes=(name,)) for name, one in changes.items()]
+        return said(pl.concat([frames[0], frames[1].filter(pl.col("recipe") == "alt")]))[0]
+
+    assert of(LEFT).startswith("No recipe is shown to be better than separate; undecided: joint")
+    assert of(LEFT).endswith("seeds); no verdict: alt.")
+    assert of(14 + LEFT).endswith("; no verdict: alt.")
+
+
+def test_the_level_is_halved_among_several_tasks_only():
+    assert "The level of 5 % is shared out, half among the Delta-m" in _page(runs([LEFT]))
+    alone = _page(runs([LEFT], tasks="a"))
+    assert "The level of 5 % is shared out, among the recipes, so" in alone
+
+
+def test_small_differences_that_could_not_be_seen_keep_two_digits():
+    frame = runs([LEFT]).with_columns(
+        metric=pl.lit("r2"), value=0.03 + (pl.col("value") - 2) * pl.lit(0.5)
+    )
+    # half of the interval is 3.495 * sqrt(2.5 / 5) * 0.01
+    assert "differences under 0.025 could not be seen" in said(frame)[0]
+
+
+def test_changes_of_sum_0_are_0_and_a_margin_of_0_is_not_printed():
+    values = {
+        "separate": [0.012, 0.008, 0.010, 0.009, 0.011],
+        "joint": [0.013, 0.008, 0.014, 0.003, 0.012],
+    }
+    rows = [
+        {"recipe": name, "task": "y", "metric": "r2", "seed": seed, "value": value}
+        for name, of in values.items()
+        for seed, value in enumerate(of)
+    ]
+    result = verdict(pl.DataFrame(rows))
+    assert tables_of_runs(result)[0].rows[1][3].startswith("+0 [-0.00")
+    assert "joint is no better than separate" in answer_of_runs(result)[0]
+    perfect = verdict(pl.DataFrame(rows).with_columns(metric=pl.lit("accuracy"), value=1.0))
+    assert answer_of_runs(perfect)[0].startswith("It makes no difference: joint is no better")
+
+
+def test_seeds_with_a_fold_of_their_own_are_not_called_one_fold():
+    frame = runs([14 + LEFT]).with_columns(fold=pl.col("seed"))
+    figures = runs_figures(verdict(frame, fold="fold"), "runs")
+    assert figures["measured_on"] == "up to 5 seeds, each with a fold of its own"

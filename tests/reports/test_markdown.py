@@ -6,7 +6,7 @@ import re
 from hypothesis import example, given, strategies as st
 from markdown_it import MarkdownIt
 
-from jointrain.reports._markdown import escaped, markdown_table
+from jointrain.reports._markdown import code, escaped, markdown_table
 
 NAMES = st.text("ab1 _*<>&;#\\`|[]()!~:é", max_size=12)
 
@@ -38,3 +38,26 @@ def test_a_cell_holds_a_name(name):
 
 def test_underscores_within_words_are_left_alone():
     assert escaped("body_mass_g: 5 [4, 6]") == "body_mass_g: 5 [4, 6]"
+
+
+@given(NAMES)
+@example("~~x~~")
+@example("1. x")
+@example("12) x")
+@example("# x")
+@example("- x")
+@example("+ x")
+@example("> x")
+@example("    x")
+@example("[a]: b")
+def test_a_line_may_begin_with_a_name(name):
+    page = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(escaped(f"{name} x"))
+    assert page.startswith("<p>")
+    assert " ".join(html.unescape(page[3:-5]).split()) == " ".join(f"{name} x".split())
+
+
+@given(NAMES)
+@example("`")
+def test_code_holds_any_name(name):
+    page = MarkdownIt("commonmark").render(code(f"fit --groups '{name}'"))
+    assert html.unescape(page) == f"<p><code>fit --groups '{name}'</code></p>\n"

@@ -19,7 +19,7 @@ from jointrain.reports import (
     write_markdown,
 )
 from jointrain.reports._study_answer import circumstances_of
-from jointrain.reports._summary import summary_tables
+from jointrain.reports._summary import mean_and_spread, summary_tables
 from jointrain.studies import Cut
 
 GAINS = {"separate": 0, "joint": 0, "alternating": 0, "constant": -5, "extra trees": -4}
@@ -239,3 +239,39 @@ def test_what_was_not_measured_is_not_said_to_be():
     result = make_result(both(), seeds=1, done=2)
     assert "over 2 of 5 folds x 1 seed;" in printed(result)
     assert "- 2 of 5 folds x 1 seed, " in write_markdown(result, "title")
+
+
+@pytest.mark.parametrize(
+    ("joint", "words"),
+    [(3, ("gain most", "gain least")), (-3, ("lose least", "lose most"))],
+)
+def test_the_ends_of_many_targets_are_called_what_they_are(joint, words):
+    tasks = [f"target {index}" for index in range(30)]
+    gains = {name: dict.fromkeys(tasks, gain) for name, gain in GAINS.items()}
+    gains["joint"] = {name: joint + index / 100 for index, name in enumerate(tasks)}
+    page = write_markdown(make_result(gains, tasks=tasks, seeds=1), "many")
+    assert f"The 5 targets that {words[0]} by joint, and the 5 that {words[1]}" in page
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([4.02e-10, 4.9e-10], "4.46e-10 ± 6.2e-11"),
+        ([4e8, 3e8], "3.5e+08 ± 7.1e+07"),
+        ([1e-5, -0.1, 0.1], "0.000 ± 0.100"),
+        ([1e-4, 1.1e-4], "0.000105 ± 0.000007"),
+        ([123456.0, 123001.0], "123228 ± 322"),
+        ([0.0, 0.0], "0.000 ± 0.000"),
+    ],
+)
+def test_means_of_any_size_have_digits(values, text):
+    assert mean_and_spread(np.array(values)) == text
+
+
+def test_one_target_has_the_whole_level():
+    gains = {name: {"a": gain} for name, gain in GAINS.items()}
+    alone = write_markdown(make_result(gains, tasks=["a"]), "one")
+    assert "the level of 5 % shared out among the recipes" in alone
+    assert "half" not in alone.split("## How it was measured")[1]
+    assert "1 feature column: x" in alone
+    assert "with half of the level of 5 % shared out" in write_markdown(make_result(both()), "two")

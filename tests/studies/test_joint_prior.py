@@ -61,6 +61,8 @@ def test_the_sentence_counts_tables_of_the_same_kind():
     assert "a lower error than separate ones in 4 of 5, by 3.0 % in the median" in said
     assert said.endswith("the answer does not rest on it")
     assert joint_prior(table(), [*alike[:4], *others]) is None
+    worse = [_Other(150, 4, 1.0, 0.5, gain) for gain in (-5.0, -3.0, -1.8, -0.5, 8.0)]
+    assert "in 1 of 5, median gain -1.8 %; the answer" in (joint_prior(table(), worse) or "")
 
 
 def test_a_table_is_no_other_table():

@@ -118,7 +118,8 @@ def evaluate(
         ]
         weighed = "" if weight is None else f", weighed by {weight}"
         headings = ["task", "metric", "reported", "measured", "constant"]
-        print_rows(f"{where}: {rows_read} rows{weighed}", headings, rows)
+        read = f"{rows_read} row{'s' * (rows_read != 1)}"
+        print_rows(f"{where}: {read}{weighed}", headings, rows)
         print_since_training(found)
     return _failed(limits, found.metrics)
 

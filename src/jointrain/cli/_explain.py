@@ -10,7 +10,7 @@ import typer
 
 from jointrain.cli._bundle_opening import TableBundle, open_table_bundle, raw_table, read_for
 from jointrain.cli._flags import FACTORY, JSON, TABLE_HELP, with_reading
-from jointrain.cli._printing import print_rows, progress_bar
+from jointrain.cli._printing import print_line, print_rows, progress_bar
 from jointrain.errors import InvalidInputError
 from jointrain.system.output_file import check_new_file
 from jointrain.system.terminal_streams import say
@@ -104,7 +104,7 @@ def explain(
     made = write_table(lines, out, replace=force)
     if out != "-" and not json_output:
         _print(found)
-        print(f"Explained {len(found.rows)} rows: {made}")
+        print_line(f"Explained {_rows(len(found.rows))}: {made}")
 
 
 def _check_where(out: str | None, json_output: bool, force: bool) -> None:
@@ -132,6 +132,10 @@ def _raw(table: str, options: ReadingOptions, opened: TableBundle) -> RawTable:
     return raw_table(table, options, opened)
 
 
+def _rows(count: int) -> str:
+    return f"{count} row{'s' * (count != 1)}"
+
+
 def _print(found: Explanations) -> None:
     """Print the columns that move each output most."""
     strength = found.strength
@@ -148,7 +152,7 @@ def _print(found: Explanations) -> None:
     ]
     how = "exact" if found.exact else "estimates, with standard errors in the file"
     print_rows(
-        f"Shapley values of {len(found.rows)} rows against {found.background_rows} "
+        f"Shapley values of {_rows(len(found.rows))} against {found.background_rows} "
         f"({how}; {found.seconds:.1f} s)",
         ["output", "unit", "base", "column", "mean size"],
         shown,

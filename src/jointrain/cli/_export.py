@@ -92,7 +92,9 @@ def export(
         for task in opened.model.predicted_tasks
     ]
     print_rows(
-        f"{found.rows} rows: the largest difference to predict", ["task", "difference", "in"], rows
+        f"{found.rows} row{'s' * (found.rows != 1)}: the largest difference to predict",
+        ["task", "difference", "in"],
+        rows,
     )
     print(
         f"Rows a second: {found.rows / found.seconds:,.0f} by the file, "

@@ -107,4 +107,4 @@ def predict(
         with printing(saved=Path(made)):
             if made != Path(out):
                 say(f"note: {out} exists by now; the predictions are in {made}")
-            print_line(f"Predicted {counted.rows} rows: {made}")
+            print_line(f"Predicted {counted.rows} row{'s' * (counted.rows != 1)}: {made}")

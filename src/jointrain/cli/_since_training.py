@@ -370,7 +370,8 @@ def print_since_training(found: SinceTraining) -> None:
             for d in shown
         ]
         drifted = sum(d.drifted for d in found.drift)
-        title = f"Drift: {drifted} of {len(found.drift)} columns (population stability index)"
+        title = f"Drift: {drifted} of {len(found.drift)} column{'s' * (len(found.drift) != 1)}"
+        title += " (population stability index)"
         if len(shown) < len(found.drift):
             title += f", the {len(shown)} largest"
         print_rows(title, ["column", "index", "by chance below", "drifted"], rows)
@@ -394,9 +395,10 @@ def _print_promises(found: SinceTraining) -> None:
         row = [name, promise.loss, f"{promise.mean:.4g}", f"{promise.upper:.4g}", measured]
         rows.append([*row, str(test.rows), e_value, verdict])
     tables = max(test.tables for test in found.tests.values())
+    since = ("measured in all", "rows in all") if tables > 1 else ("measured", "rows")
     print_rows(
         f"As good as promised? (tables so far: {tables}; broken from an e-value of {needed:.0f})",
-        ["task", "loss", "promised", "at most", "measured", "rows", "e-value", "promise"],
+        ["task", "loss", "promised", "at most", *since, "highest e-value", "promise"],
         rows,
     )
     for name in found.broken:

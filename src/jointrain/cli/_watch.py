@@ -151,7 +151,8 @@ def _progress_of_study(described: Mapping[str, Any], results: Iterable[Any], cla
     done = ", ".join(f"{name} {counts[name]}" for name in names)
     headings = ["recipe", "runs", *(f"{task}: {metric}" for task, metric in metrics.items())]
     at_work = f", {claims} under way" if claims else ""
-    return _State(f"study: {counts.total()} runs finished ({done}){at_work}", headings, rows)
+    runs = f"{counts.total()} run{'s' * (counts.total() != 1)}"
+    return _State(f"study: {runs} finished ({done}){at_work}", headings, rows)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -190,4 +191,5 @@ def _state_of_fit(folder: Path) -> _State:
     headings = ["network", "step", "epoch", *(f"{task}: validation loss" for task in tasks)]
     rows = [[*row, *["-"] * (len(headings) - len(row))] for row in rows]
     last = f", last: {', step '.join(rows[-1][:2])}, epoch {rows[-1][2]}" if rows else ""
-    return _State(f"fit: {len(networks)} networks{last}", headings, rows)
+    count = f"{len(networks)} network{'s' * (len(networks) != 1)}"
+    return _State(f"fit: {count}{last}", headings, rows)

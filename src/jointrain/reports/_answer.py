@@ -16,20 +16,18 @@ from jointrain.reports._saved_model import constants_of, saved_sentence
 from jointrain.reports._words import (
     at_cost,
     better_or_worse,
+    beyond_margin,
     cost_share,
     is_plural,
     listed,
-    margin_text,
     model_words,
     not_counted,
     number,
     overall_change,
-    percent,
     rounded,
-    seen_size,
+    seen_text,
     size_and_interval,
     targets_text,
-    unit,
 )
 from jointrain.studies import CHEAPER, FEWEST_FOLDS, VERDICTS, Comparison, Decision, Verdict
 
@@ -137,7 +135,7 @@ def _together_or_apart(
     if overall.verdict == "worse":
         gain = overall_change(overall)
         return f"Train {targets} apart: {way} is {gain}", _other_targets(decision)
-    no_matter = f"t makes no difference beyond {margin_text(overall)}"
+    no_matter = f"t makes no difference{beyond_margin(overall)}"
     shown = _of_verdict(decision, "better" if together else "worse")
     if shown:
         lead = f"Train {targets} {way}" if together else f"Train {targets} apart: {way}"
@@ -165,8 +163,7 @@ def _undecided(
 ) -> tuple[str, list[str]]:
     """Say how small a difference could not be seen, and what to do all the same."""
     way = said.ways[said.together].capitalize()
-    size = seen_size(overall)
-    seen, half = (f"{percent(value)}{unit(overall)}" for value in (size, size / 2))
+    seen, half = seen_text(overall), seen_text(overall, 1 / 2)
     add = "add rows" if said.seeds >= ENOUGH_SEEDS else "add seeds or rows"
     if said.sampled:
         add = "give a larger --budget"
@@ -318,7 +315,11 @@ def _what_beats_apart(decision: Decision, said: Circumstances) -> str:
 
 def _first_look(decision: Decision, said: Circumstances) -> list[str]:
     unit = "seed" if said.fixed_test else "fold"
-    remedy = "Give a larger --budget" if said.cut_by_budget else f"Run with --{unit}s 5"
+    remedy = f"Run with --{unit}s 5"
+    if said.cut_by_budget:
+        remedy = "Give a larger --budget"
+    elif said.own_splits and not said.fixed_test:
+        remedy = "Give the experiment five splits"
     first = (
         f"{number(said.folds).capitalize()} {unit}{'s give' if said.folds != 1 else ' gives'} no "
         f"interval: these figures are a first look. {remedy}."

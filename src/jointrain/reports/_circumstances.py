@@ -36,6 +36,7 @@ class Circumstances:
         chosen: The recipe that does best on the validation rows, where there is such a test set.
         weights_in: Where the weights of the saved model can be read; None: where the command line
             writes them.
+        own_splits: Whether an experiment of one's own says how rows are split, and no flag does.
         unsaved: Baselines that are measured only, for they can't be saved.
         single: Whether the saved networks are single ones, not ensembles.
     """
@@ -56,5 +57,6 @@ class Circumstances:
     fixed_test: bool = False
     chosen: str | None = None
     weights_in: str | None = None
+    own_splits: bool = False
     unsaved: tuple[str, ...] = ()
     single: bool = False

@@ -21,18 +21,17 @@ from jointrain.reports._summary import (
 )
 from jointrain.reports._words import (
     better_or_worse,
+    beyond_margin,
     listed,
-    margin_text,
     metric_heading,
     number,
-    percent,
     rounded,
-    seen_size,
+    seen_text,
     targets_text,
-    unit,
 )
 from jointrain.studies import (
     DELTA_M,
+    FEWEST_FOLDS,
     VERDICTS,
     Comparison,
     RunVerdicts,
@@ -98,12 +97,12 @@ def _of_one(result: RunVerdicts, recipe: str) -> str:
         return f"Take {base}: {recipe} is {better_or_worse(one)}{over}."
     if one.verdict == "equivalent":
         return (
-            f"It makes no difference beyond {margin_text(one)}: {recipe} is "
+            f"It makes no difference{beyond_margin(one)}: {recipe} is "
             f"{better_or_worse(one, f' than {base}')}{over}; take the cheaper one."
         )
     return (
         f"The runs do not decide between {recipe} and {base}{over}: differences under "
-        f"{_seen(one)} could not be seen with {_size(result)}."
+        f"{seen_text(one)} could not be seen with {_size(result)}."
     )
 
 
@@ -122,6 +121,8 @@ def _left_out(result: RunVerdicts, recipe: str) -> list[str]:
 def _of_several(result: RunVerdicts, judged: Mapping[str, Comparison]) -> str:
     """Say which recipes are better than the baseline, and that they are not compared."""
     base = result.baseline
+    unjudged = [name for name in result.recipes if name not in judged]
+    without = f"; no verdict: {listed(unjudged)}" if unjudged else ""
     ordered = sorted(judged, key=lambda name: -judged[name].change)
     better = [name for name in ordered if judged[name].verdict == "better"]
     if better:
@@ -134,7 +135,7 @@ def _of_several(result: RunVerdicts, judged: Mapping[str, Comparison]) -> str:
                 f"; {listed(others)} {are} better than {base}, too, and which is the best of them "
                 f"takes a comparison of its own (--baseline {first})"
             )
-        return f"{text}."
+        return f"{text}{without}."
     groups = []
     for word in VERDICTS:
         names = [name for name in ordered if judged[name].verdict == word]
@@ -144,11 +145,11 @@ def _of_several(result: RunVerdicts, judged: Mapping[str, Comparison]) -> str:
         if word == "undecided":
             widest = max(names, key=lambda name: judged[name].smallest_visible)
             seen = (
-                f" (differences under {_seen(judged[widest])} could not be seen with "
+                f" (differences under {seen_text(judged[widest])} could not be seen with "
                 f"{_size(result)})"
             )
         groups.append(f"{word}: {listed(names)}{seen}")
-    return f"No recipe is shown to be better than {base}; {'; '.join(groups)}."
+    return f"No recipe is shown to be better than {base}; {'; '.join(groups)}{without}."
 
 
 def _by_task(result: RunVerdicts, recipe: str) -> list[str]:
@@ -196,10 +197,6 @@ def _more_seeds(result: RunVerdicts, recipe: str) -> list[str]:
             f"({result.seeds} seeds show it only roughly)"
         )
     return [f"About {rounded(needed.seeds):,} seeds would show a difference of {size}{wider}."]
-
-
-def _seen(comparison: Comparison) -> str:
-    return f"{percent(seen_size(comparison))}{unit(comparison)}"
 
 
 def _size(result: RunVerdicts) -> str:
@@ -305,7 +302,6 @@ def runs_page(result: RunVerdicts, title: str) -> str:
         "Bengio, 2003); a fold of one name is the same rows in all seeds",
         "paired t": "a paired t-test over the seeds that both recipes have",
         "Welch t": "Welch's t-test, for the recipes have few seeds in common",
-        "none": "no test: fewer than three runs",
     }
     lines += ["## How it was judged", ""]
     lines += [
@@ -313,13 +309,20 @@ def runs_page(result: RunVerdicts, title: str) -> str:
         for kind, words in how.items()
         if kind in result.tests.values()
     ]
+    lines += [
+        f"- {escaped(name)}: no test: {_why_untested(result, name)}."
+        for name, test in result.tests.items()
+        if test == "none"
+    ]
+    several = max(len(of) for of in result.comparisons.values()) > 1
+    shared = "half among the Delta-m of the recipes, half among all tasks of all recipes"
+    shared = shared if several else "among the recipes"
     if not result.folds:
         lines.append(f"- {_SEEDS_ALONE}")
     lines += [
         f"- Changes against {escaped(result.baseline)}, in percent of its mean, positive is "
         "better; plain differences where that mean is near 0 or negative. The level of 5 % is "
-        "shared out, half among the Delta-m of the recipes, half among all tasks of all recipes, "
-        "so the intervals hold at once.",
+        f"shared out, {shared}, so the intervals hold at once.",
         "- Verdict: equivalent where the whole interval lies within the margin "
         f"({result.margin:g} %, near a bound of 1 that share of 1 - value); else better or worse "
         "where it leaves out 0; else undecided.",
@@ -329,6 +332,15 @@ def runs_page(result: RunVerdicts, title: str) -> str:
         *(f"- Note: {escaped(note)}." for note in result.notes),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _why_untested(result: RunVerdicts, recipe: str) -> str:
+    if all(one.defined < FEWEST_FOLDS for one in result.comparisons[recipe].values()):
+        return "fewer than three runs"
+    if result.folds == 2:
+        return "fewer than three folds"
+    # of one of the two, or in which all changes are equal
+    return "the runs do not tell how sure the changes are, see the notes"
 
 
 def runs_to_json(result: RunVerdicts) -> dict[str, Any]:

@@ -14,12 +14,15 @@ from jointrain.studies import StudyResult
 from jointrain.tables import TableExperiment
 
 _MARKUP = re.compile(
-    r"[\\`*<]"
+    r"[\\`*<~]"
     r"|&(?=#?\w+;)"  # an entity
     r"|\](?=[(\[])"  # a link
     r"|(?<![^\W_])_|_(?![^\W_])"  # but not within words
 )
 """What Markdown does not show as it is."""
+
+_LEADING = re.compile(r"^(\d{1,9}(?=[.)]\s)|(?=#{1,6}\s|[-+]\s|[>\[]))")
+"""After which a line would begin a list, a heading, a quotation or what a link leads to."""
 
 
 def write_markdown(result: StudyResult, title: str, *, picture: str | None = None) -> str:
@@ -53,10 +56,8 @@ def write_markdown(result: StudyResult, title: str, *, picture: str | None = Non
         "lower is better.",
         "- Change: difference of the first metric from separate training over its mean, in "
         "percent, positive is better; a plain difference where that mean is near 0 or negative. "
-        f"Behind it the interval that decides: {_variance_words(result)}, with half "
-        "of the level of 5 % shared out among the Delta-m of the recipes, "
-        "the other half among all targets of all recipes. Baselines and the shipped model are "
-        "judged apart from them.",
+        f"Behind it the interval that decides: {_variance_words(result)}, with "
+        f"{_shares_words(result)}. Baselines and the shipped model are judged apart from them.",
         "- Verdict: equivalent where the whole interval lies within the margin "
         f"({result.margin:g} %, near a bound of 1 that share of 1 - value); else better or "
         "worse where it leaves out 0; else undecided. Fewer than three folds give no interval.",
@@ -84,7 +85,8 @@ def _data_lines(result: StudyResult) -> list[str]:
         columns = experiment.table.columns
         named = ", ".join(f"{escaped(column.name)} ({column.kind})" for column in columns)
         return [
-            f"- {experiment.row_count} rows with a label, {len(columns)} feature columns: {named}.",
+            f"- {experiment.row_count} rows with a label, {len(columns)} feature "
+            f"column{'s' * (len(columns) != 1)}: {named}.",
             f"- {_split_words(result, experiment.table)}; every recipe sees the same folds and "
             "seeds. Encoders and target scaling are learned on the training rows of each fold "
             "only.",
@@ -106,6 +108,15 @@ def _variance_words(result: StudyResult) -> str:
     return "by the corrected resampled variance (Nadeau and Bengio, 2003)"
 
 
+def _shares_words(result: StudyResult) -> str:
+    if len(result.study.tasks) == 1:
+        return "the level of 5 % shared out among the recipes"
+    return (
+        "half of the level of 5 % shared out among the Delta-m of the recipes, the other half "
+        "among all targets of all recipes"
+    )
+
+
 def _choice_lines(result: StudyResult) -> list[str]:
     """Say how the best recipe was chosen, and how what is saved is scored."""
     lines = [
@@ -115,7 +126,7 @@ def _choice_lines(result: StudyResult) -> list[str]:
     if result.study.experiment.fixed_test:
         lines = [
             "- Each run was scored on the test set once; the best recipe was chosen by validation "
-            f"rows, on which it is {result.chosen_by_validation}."
+            f"rows, on which it is {escaped(result.chosen_by_validation)}."
             if result.chosen_by_validation
             else "- There were no validation figures: a recipe that is picked here is picked by "
             "the test set, which flatters it."
@@ -140,7 +151,15 @@ def _split_words(result: StudyResult, table: SupervisedTable) -> str:
 
 def escaped(text: str) -> str:
     """Return text, such as one with names, as Markdown of one line that shows it as it is."""
-    return _MARKUP.sub(r"\\\g<0>", re.sub(r"[\r\n]+", " ", text))
+    line = re.sub(r"[\r\n]+", " ", text).lstrip()
+    return _LEADING.sub(r"\g<0>\\", _MARKUP.sub(r"\\\g<0>", line))
+
+
+def code(text: str) -> str:
+    """Return text as Markdown of code in a line, whatever backticks are in it."""
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    edge = " " if "`" in text else ""
+    return f"{fence}{edge}{text}{edge}{fence}"
 
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

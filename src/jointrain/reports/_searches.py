@@ -19,20 +19,18 @@ from jointrain.reports._affinity import (
     unread_affinities,
 )
 from jointrain.reports._flag_texts import groups_text, pairs_text
-from jointrain.reports._markdown import escaped, markdown_table
+from jointrain.reports._markdown import code, escaped, markdown_table
 from jointrain.reports._summary import comparison_to_json, finite, mean_and_spread
 from jointrain.reports._words import (
+    beyond_margin,
     cost_share,
     listed,
-    margin_text,
     metric_heading,
     not_counted,
     overall_change,
-    percent,
-    seen_size,
+    seen_text,
     signed,
     size_and_interval,
-    unit,
 )
 from jointrain.studies import VERDICTS, mean_and_deviation
 from jointrain.studies.searches import (
@@ -103,7 +101,7 @@ class SearchReport:
         """
         lines = [f"# {escaped(title)}", "", escaped(" ".join(self.answer)), ""]
         if self.flag:
-            lines += [f"Train with `jointrain fit TABLE ... {self.flag}`.", ""]
+            lines += [f"Train with {code(f'jointrain fit TABLE ... {self.flag}')}.", ""]
         if picture is not None:
             lines += [f"![Who helps whom]({picture})", ""]
         for heading, headings, rows in self.tables:
@@ -315,15 +313,18 @@ def _answer(candidates: Candidates, words: CandidateWords) -> list[str]:
             else "it is not shown to be worse"
         )
     elif gain.verdict == "equivalent":
-        why = f"choosing the best of {tried} gains nothing beyond {margin_text(gain)}"
+        why = f"choosing the best of {tried} gains nothing{beyond_margin(gain)}"
         others = [one for one in candidates.choices if one != candidates.reference]
         if all(one.verdict == "equivalent" for one in candidates.judge(others)[1].values()):
-            why = f"beyond {margin_text(gain)} it makes no difference which of {tried} is taken"
+            why = f"{beyond_margin(gain)} it makes no difference which of {tried} is taken"
+            why = why.lstrip()
     elif gain.verdict == "worse":
         why = f"choosing among {tried} by these figures is {overall_change(gain)} {chance}"
     elif not candidates.first_look:
-        seen = f"{percent(seen_size(gain))}{unit(gain)}"
-        why = f"the data do not decide between {tried}, differences under {seen} could not be seen"
+        why = (
+            f"the data do not decide between {tried}, differences under {seen_text(gain)} could "
+            "not be seen"
+        )
     else:
         why = f"too few folds to decide between {tried}"
     sentences = [f"{do(pick)}: {why}{_why_not_plain(candidates, name)}."]

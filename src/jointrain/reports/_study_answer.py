@@ -85,6 +85,7 @@ def circumstances_of(result: StudyResult) -> Circumstances:
         fixed_test=study.experiment.fixed_test,
         chosen=result.chosen_by_validation,
         single=result.single,
+        own_splits=not isinstance(study.experiment, TableExperiment),
         unsaved=tuple(one.name for one in study.baselines if not one.saved),
     )
 
@@ -121,7 +122,7 @@ def _scarce(result: StudyResult) -> dict[str, str]:
         labels = labels_of(table.labels(), table.tasks)[index]
         counts = [int((labels == position).sum()) for position in range(len(task.classes))]
         rarest = int(np.argmin(counts))
-        words = f"{counts[rarest]} rows of {task.classes[rarest]!r}"
+        words = f"{counts[rarest]} row{'s' * (counts[rarest] != 1)} of {task.classes[rarest]!r}"
         if table.groups is not None:
             groups = len(np.unique(table.groups[labels == rarest]))
             words += f", in {groups} group{'s' if groups != 1 else ''}"

@@ -95,11 +95,11 @@ def _tables_of_tasks(result: StudyResult, interim: bool) -> list[SummaryTable]:
 
 def _title(task: Task, labels: int | None, result: StudyResult) -> str:
     title = f"{task.name}: {task.rules.in_words()}"
-    title += "" if labels is None else f", {labels} labels"
+    title += "" if labels is None else f", {labels} label{'s' * (labels != 1)}"
     metric, runs = task.primary_metric.name, result.runs(SEPARATE)
     defined = int(np.isfinite(result.values(SEPARATE, task.name, metric)).sum())
     if defined < runs:
-        title += f", {metric} defined in {defined} of {runs} folds"
+        title += f", {metric} defined in {defined} of {runs} fold{'s' * (runs != 1)}"
     return title
 
 
@@ -210,9 +210,15 @@ def _tables_of_many(result: StudyResult, interim: bool) -> list[SummaryTable]:
             cells = [metric_heading(metric), *means, change_and_interval(change), change.verdict]
             rows.append([task.name, *cells])
         headings = ["target", "metric", SEPARATE, together, "change", "verdict"]
+        first, last = (
+            [changes[task.name].change for task in part]
+            for part in (ends[:SHOWN_TARGETS], ends[SHOWN_TARGETS:])
+        )
+        most = "gain most" if max(first, default=0.0) > 0 else "lose least"
+        least = "lose most" if min(last, default=-1.0) < 0 else "gain least"
         title = (
-            f"The {SHOWN_TARGETS} targets that gain most by {together}, and the {SHOWN_TARGETS} "
-            f"that lose most (all of them are in results.parquet and --json)"
+            f"The {SHOWN_TARGETS} targets that {most} by {together}, and the {SHOWN_TARGETS} "
+            f"that {least} (all of them are in results.parquet and --json)"
         )
         tables.append(SummaryTable(title, headings, rows))
     return [*tables, overall]
@@ -291,7 +297,10 @@ def mean_and_spread(values: np.ndarray, *, spread: bool = True) -> str:
     if not spread or len(finite) < 2:
         return _digits(mean, abs(mean))
     deviation = float(finite.std(ddof=1))
-    return f"{_digits(mean, abs(mean))} ± {_digits(deviation, abs(mean))}"
+    scale = abs(mean)
+    if scale < _SMALLEST:  # a mean near 0 may have a spread that is not
+        scale = max(scale, deviation)
+    return f"{_digits(mean, scale)} ± {_digits(deviation, scale)}"
 
 
 def change_and_interval(comparison: Comparison) -> str:
@@ -328,9 +337,15 @@ def finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+_SMALLEST, _LARGEST = 1e-4, 1e7
+"""What is smaller, or as large, is written with an exponent: 4.02e-10."""
+
+
 def _digits(value: float, scale: float) -> str:
     """Write a number with three digits of the scale's magnitude."""
     if scale == 0:
         return f"{value:.3f}"
-    decimals = min(6, max(0, 2 - math.floor(math.log10(scale))))
-    return f"{value:.{decimals}f}"
+    decimals = 2 - math.floor(math.log10(scale))
+    if not _SMALLEST <= scale < _LARGEST:
+        return f"{round(value, decimals):.3g}"
+    return f"{value:.{max(0, decimals)}f}"

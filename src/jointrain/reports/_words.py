@@ -166,7 +166,23 @@ def unit(comparison: Comparison) -> str:
 
 def margin_text(comparison: Comparison) -> str:
     """Return up to which change nothing matters."""
-    return f"{comparison.margin:.2g}{unit(comparison)}"
+    return f"{two_digits(comparison.margin)}{unit(comparison)}"
+
+
+def beyond_margin(comparison: Comparison) -> str:
+    """Return ``beyond 1 %`` with a space before, nothing for a margin of 0."""
+    return f" beyond {margin_text(comparison)}" if comparison.margin else ""
+
+
+def two_digits(value: float) -> str:
+    """Return a figure with two digits that count."""
+    return f"{float(f'{value:.2g}'):g}"
+
+
+def seen_text(comparison: Comparison, share: float = 1.0) -> str:
+    """Return `seen_size`, or a share of it, with its unit."""
+    size = share * seen_size(comparison)
+    return f"{percent(size)} %" if comparison.unit == "percent" else two_digits(size)
 
 
 def rounded(count: int) -> int:

@@ -62,7 +62,7 @@ def with_equal_compute(study: Study, compute: Compute) -> tuple[Study, list[str]
         recipes.append(replace(recipe, epochs=epochs))
         if epochs != before:
             notes.append(
-                f"{recipe.name} may train for {epochs} epochs in place of {before}: as many "
-                f"{compute} as separate models"
+                f"{recipe.name} may train for {epochs} epoch{'s' * (epochs != 1)} in place of "
+                f"{before}: as many {compute} as separate models"
             )
     return replace(study, recipes=recipes), notes

@@ -186,11 +186,14 @@ def joint_prior(table: SupervisedTable, others: Sequence[_Other] = OTHERS) -> st
     gains = [other.gain for other in others if TableFacts(*other[:4]).kind == facts.kind]
     if len(gains) < 5:
         return None
+    middle = float(np.median(gains))
+    # "lower by -1.8 %" would be the contrary of what is meant
+    median = f"by {middle:.1f} % in the median" if middle > 0 else f"median gain {middle:z.1f} %"
     return (
         f"prior, from {len(others)} public tables before any training on this one: on those like "
         f"it ({facts.in_words()}) joint networks had a lower error than separate ones in "
-        f"{sum(gain > 0 for gain in gains)} of {len(gains)}, by {np.median(gains):.1f} % in the "
-        "median; the answer does not rest on it"
+        f"{sum(gain > 0 for gain in gains)} of {len(gains)}, {median}; the answer does not rest on "
+        "it"
     )
 
 

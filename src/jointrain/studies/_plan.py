@@ -67,13 +67,14 @@ class StudyPlan(InNotebook):
 
     def _notebook_title(self) -> str:
         tasks = ", ".join(task.name for task in self.tasks)
-        return f"Study of {tasks}: {self.folds} folds x {self.seeds} seeds"
+        folds = f"{self.folds} fold{'s' * (self.folds != 1)}"
+        return f"Study of {tasks}: {folds} x {self.seeds} seed{'s' * (self.seeds != 1)}"
 
     def plot(self) -> Chart:
         """Return a chart of how many rows have each target's label; empty where it is not known."""
         counts = self.experiment.label_counts()
         rows = [
-            {"name": name, "value": count, "text": f"{count:,} rows"}
+            {"name": name, "value": count, "text": f"{count:,} row{'s' * (count != 1)}"}
             for name, count in counts.items()
         ]
         return bars(rows, across="rows with a label", down=None)

@@ -357,6 +357,8 @@ def conclude(estimate: Estimate, tests: float = 1.0) -> Comparison:
         level = LEVEL / tests
         half = float(stdtrit(estimate.freedom, 1 - level / 2)) * estimate.error
         low, high = estimate.change - half, estimate.change + half
+        if abs(estimate.change) <= 1e-12 * half:  # what rounding leaves of changes of sum 0
+            estimate = replace(estimate, change=0.0)
         if estimate.error > 0:
             size = abs(estimate.change) / estimate.error
             p_value = min(1.0, tests * 2 * float(stdtr(estimate.freedom, -size)))

@@ -29,10 +29,11 @@ def targets_section(figures: Figures) -> Section:
         title = f"Each target: every recipe against {reference}"
     targets = figures["targets"]
     if not figures["finished"] or not figures["overall"]:
-        return Section(
-            "targets", title, tables=[_values_table(target) for target in targets],
-            missing="No verdict and no interval before all runs are in.",
-        )  # fmt: skip
+        missing = "No verdict and no interval before all runs are in."
+        if figures["finished"]:
+            missing = f"No verdict: nothing else was measured to be compared with {reference}."
+        tables = [_values_table(target) for target in targets]
+        return Section("targets", title, tables=tables, missing=missing)
     shown = _most_changed(targets)
     panels = {target["name"]: _changes_of(target["rows"]) for target in shown}
     overall = _changes_of(figures["overall"])

@@ -95,7 +95,7 @@ def _class_check(target: str, one: Figures) -> list[Figure]:
     ]
     said = (
         f"Of {target}, what was said and what came true differ by {100 * one['gap']:.1f} % on "
-        f"average over {one['rows']:,} rows."
+        f"average over {one['rows']:,} row{'s' * (one['rows'] != 1)}."
     )
     chart = calibration(one["points"], across=across, up=up)
     table = Table(f"Probabilities of {target}", ["said", "came true", "rows"], cells, True)

@@ -49,12 +49,14 @@ def runs_figures(result: RunVerdicts, title: str, *, command: str | None = None)
         {"name": name, "role": "recipe", **change_figures(one)}
         for name, one in result.delta_m.items()
     ]
-    folds = f"{result.folds} folds" if result.folds else "one test set"
+    folds = f"{result.folds} folds, " if result.folds else "one test set, "
     seeds = f"up to {result.seeds} seeds" if result.seeds != 1 else "one seed"
+    if result.folds == 1:
+        folds, seeds = "", f"{seeds}, each with a fold of its own"
     return _runs_page(title, command, answer_of_runs(result), targets) | {
         "overall": overall,
         "reference": result.baseline,
-        "measured_on": f"{folds}, {seeds}",
+        "measured_on": f"{folds}{seeds}",
         "notes": list(result.notes),
         "margin": result.margin,
     }
@@ -89,7 +91,7 @@ def interim_figures(
         for name in recipes:
             values = own.filter(pl.col("recipe") == name)["value"].to_numpy()
             if len(values):
-                text = f"{mean_and_spread(values)} ({len(values)} runs)"
+                text = f"{mean_and_spread(values)} ({len(values)} run{'s' * (len(values) != 1)})"
                 rows.append({"name": name, "role": "recipe", "text": text})
                 rows[-1] |= mean_and_deviation(np.asarray(values))
         targets.append(
@@ -104,6 +106,8 @@ def interim_figures(
             }
         )
     said = f"So far {done} of {planned} runs are done: no verdict before all are in."
+    if planned == 1:
+        said = f"So far {done} of 1 run is done."
     return _runs_page(title, command, [said], targets) | {"finished": False, "overall": []}
 
 

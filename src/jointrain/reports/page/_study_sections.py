@@ -89,16 +89,23 @@ def data_section(figures: Figures) -> Section:
     lines: list[str] = []
     if data:
         columns = data.get("columns") or []
-        about = f"{data['rows']:,} rows" if data.get("rows") else "Rows are not counted"
+        plural = f"column{'s' * (len(columns) != 1)}"
+        about = "Rows are not counted"
+        if data.get("rows"):
+            about = f"{data['rows']:,} row{'s' * (data['rows'] != 1)}"
         if data.get("rows") is not None or columns:
-            lines.append(about + (f" with {len(columns)} feature columns." if columns else "."))
+            lines.append(about + (f" with {len(columns)} feature {plural}." if columns else "."))
         missing = data.get("missing") or {}
         if missing and len(missing) > 1:
             labels = data["labels"]
             cells = [[name, f"{labels[name]:,}", f"{missing[name]:,}"] for name in missing]
             table = Table("Labels", ["target", "rows with a label", "missing"], cells, True)
             rows = [
-                {"name": name, "value": labels[name], "text": f"{labels[name]:,} rows"}
+                {
+                    "name": name,
+                    "value": labels[name],
+                    "text": f"{labels[name]:,} row{'s' * (labels[name] != 1)}",
+                }
                 for name in list(missing)[:MOST_TARGETS]
             ]
             said = "; ".join(f"{row[0]} {row[1]}" for row in cells[:8])

@@ -35,8 +35,9 @@ def losses_section(figures: Figures) -> Section:
     }
     runs = max(one["runs"] for one in found)
     lines = [
-        f"Means over up to {runs} runs, of losses before weights. The weights that were kept are "
-        "those of the epoch with the lowest validation loss over all targets of a network."
+        f"Means over up to {runs} run{'s' * (runs != 1)}, of losses before weights. The weights "
+        "that were kept are those of the epoch with the lowest validation loss over all "
+        "targets of a network."
     ]
     if any(named.values()):
         lines.append(
