@@ -55,6 +55,24 @@ def test_parameters_of_slurm_without_a_value_are_one_line(folder, capsys):
     assert "'timeout_min' has no value" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "name, message",
+    [
+        ("slurm:self=1", "no parameter 'self'"),
+        ("slurm:timeout_min=1h", "must be a number of minutes"),
+        ("slurm:cluster=foo", "no jobs can be given to Slurm"),
+        ("slurm:folder=2024", "can't be written to 2024"),
+    ],
+)
+def test_values_of_slurm_that_can_not_be_used_are_one_line(folder, capsys, name, message):
+    pytest.importorskip("submitit")
+    assert run([*COMPARE, "--executor", name]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert [path.name for path in folder.iterdir()] == ["penguins.csv"]
+
+
 @pytest.mark.integration
 def test_compare_on_a_cluster_gives_the_figures_of_this_machine(folder, capsys):
     distributed = pytest.importorskip("distributed", reason="no dask on this machine")

@@ -6,8 +6,9 @@ import os
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -48,6 +49,17 @@ class TracedJob:
             file.write(f"end {os.getpid()}\n")
         generator = np.random.default_rng(int(self.key))
         return {"key": self.key, "weights": generator.normal(size=3), "pid": os.getpid()}
+
+
+@dataclass(frozen=True)
+class LockedJob:
+    """Can't be sent to another process."""
+
+    key: str
+    lock: object = field(default_factory=Lock)
+
+    def run(self):
+        return 1
 
 
 @dataclass(frozen=True)

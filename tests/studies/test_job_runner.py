@@ -25,6 +25,7 @@ from jointrain.studies._run_store import RunStore
 from tests.studies._shared_work import (
     DESCRIPTION,
     FaultyJob,
+    LockedJob,
     ParentJob,
     TorchJob,
     TracedJob,
@@ -79,6 +80,19 @@ def test_what_the_program_has_set_for_torch_does_not_reach_a_job(workers):
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
     assert found == {key: ["torch.float32", "cpu", True] for key in "ab"}
+
+
+def test_a_job_that_can_not_be_sent_is_one_line(traces):
+    jobs = [LockedJob("a"), LockedJob("b")]
+    assert dict(run_jobs(jobs, workers=1)) == {"a": 1, "b": 1}
+    with pytest.raises(InvalidInputError, match=r"can't be sent .*pickle .*lock.*--workers 1"):
+        dict(run_jobs(jobs, workers=2))
+    with (
+        ThreadPoolExecutor(1) as executor,
+        pytest.raises(InvalidInputError, match=r"can't be sent .*pickle .*lock"),
+    ):
+        dict(run_jobs(jobs, executor=executor))
+    assert len(dict(run_jobs(traced_jobs(traces, 2), workers=2))) == 2
 
 
 def test_no_jobs_have_no_results():

@@ -26,6 +26,7 @@ from jointrain.system.stop_signals import (
     interrupt_outside_imports,
     on_stop,
 )
+from jointrain.system.temporary_folders import remove_temporary_folders
 from jointrain.system.terminal_streams import say, silence, use_plain_characters
 from jointrain.system.worker_processes import stop_spare
 
@@ -87,6 +88,7 @@ def main() -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()
+        remove_temporary_folders()
         os._exit(code)
     stop_spare()  # what has nothing to do need not be waited for
     sys.exit(code)

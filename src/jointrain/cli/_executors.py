@@ -59,7 +59,12 @@ def _parameters(text: str) -> dict[str, Any]:
     wrong = [name for name, equals, value in pairs if not (name.strip() and equals and value)]
     if wrong:
         raise InvalidInputError(f"slurm's {wrong[0]!r} has no value; write slurm:name=value,...")
-    return {
-        name.strip(): int(value) if value.strip().isdigit() else value.strip()
-        for name, _, value in pairs
+    told = {name.strip(): value.strip() for name, _, value in pairs}
+    if "self" in told:
+        raise InvalidInputError("slurm has no parameter 'self'; submitit's documentation lists all")
+    numbers = {
+        name: int(value)
+        for name, value in told.items()
+        if value.isdecimal() and name not in ("folder", "cluster")
     }
+    return told | numbers

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from jointrain.cli._ranks import is_first_rank
+from jointrain.system.temporary_folders import temporary_folder
 from jointrain.system.terminal_streams import printable, say
 from jointrain.system.training_feed import Look, looks, newest, open_feed
 
@@ -143,7 +143,7 @@ def live_view(unit: str, *, until: float | None = None) -> Iterator[LiveView]:
         unit: What is counted, in words.
         until: As in `LiveView`.
     """
-    with tempfile.TemporaryDirectory(prefix="jointrain-", ignore_cleanup_errors=True) as folder:
+    with temporary_folder("jointrain-") as folder:
         view = LiveView(unit, Path(folder), until)
         if not is_first_rank():
             yield view

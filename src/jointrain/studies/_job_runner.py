@@ -16,6 +16,7 @@ from concurrent.futures import (
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import count
+from pickle import PicklingError
 from typing import Any, Protocol
 
 import torch
@@ -24,7 +25,7 @@ from jointrain.errors import InvalidInputError, WorkerDiedError
 from jointrain.experiments import check_whole
 from jointrain.studies._run_store import RunStore
 from jointrain.system.cores import available_cores
-from jointrain.system.executors import SentJob
+from jointrain.system.executors import SentJob, not_sent
 from jointrain.system.own_code import ChangedCodeError
 from jointrain.system.worker_processes import give_back, submit
 
@@ -264,7 +265,13 @@ class _LocalRun(_Run):
     def result(self) -> Any:
         """Return the result, or raise what the job raised."""
         give_back(self._pool)
-        return super().result()
+        try:
+            return super().result()
+        except PicklingError as error:
+            if "to send it to the workers" not in str(error):  # of a job itself
+                raise
+            reason = str(error.__cause__).strip('"\n ').splitlines()[-1]
+            raise not_sent(reason) from error
 
     def stop(self) -> None:
         """End the process, whatever it does."""

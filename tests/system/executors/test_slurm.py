@@ -58,6 +58,20 @@ def test_an_unknown_parameter_is_one_line(tmp_path):
         SlurmExecutor(tmp_path, cluster="local", partitoin="gpu")
 
 
+@pytest.mark.parametrize("wrong", [{"timeout_min": "1h"}, {"timeout_min": 0}, {"cluster": "foo"}])
+def test_values_that_can_not_be_used_leave_nothing(tmp_path, monkeypatch, wrong):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError) as fault:
+        SlurmExecutor(**{"cluster": "local", **wrong})
+    assert len(str(fault.value).splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path):
+    with pytest.raises(InvalidInputError, match=r"jobs can't be written to .*none: No such file"):
+        SlurmExecutor(tmp_path / "none")
+
+
 def test_submitit_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'jointrain\[slurm\]'"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ import polars as pl
 
 from jointrain.data.streaming._table_files import TableFiles
 from jointrain.errors import InvalidInputError
+from jointrain.system.temporary_folders import temporary_folder
 
 GROUP_ROWS = 1 << 16
 """Rows of a row group."""
@@ -21,7 +21,7 @@ class KeptRows:
     """Writes rows to a temporary folder, which goes when the table of them is no longer used."""
 
     def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="jointrain-rows-")
+        self._folder = temporary_folder("jointrain-rows-")
         self._told: dict[str, tuple[str, int | None]] = {}
 
     @contextmanager

@@ -2,7 +2,7 @@
 
 from jointrain.system.executors._dask import DaskExecutor
 from jointrain.system.executors._ray import RayExecutor
-from jointrain.system.executors._sent_job import SentJob
+from jointrain.system.executors._sent_job import SentJob, not_sent
 from jointrain.system.executors._slurm import SlurmExecutor
 
 __all__ = [
@@ -10,4 +10,5 @@ __all__ = [
     "RayExecutor",
     "SentJob",
     "SlurmExecutor",
+    "not_sent",
 ]

@@ -14,6 +14,7 @@ from threading import Lock
 from typing import Any, NamedTuple, Protocol
 
 from jointrain.errors import InvalidInputError
+from jointrain.system.own_code import one_line
 
 _ONE_AT_A_TIME = Lock()
 """Jobs set the thread count and the random numbers of their process: threads don't share it."""
@@ -31,6 +32,14 @@ class Outcome(NamedTuple):
 
     value: Any
     error: BaseException | None = None
+
+
+def not_sent(reason: str) -> InvalidInputError:
+    """Return the error of a job that can't be pickled."""
+    return InvalidInputError(
+        f"the study can't be sent to another process ({reason}); keep open files, locks and the "
+        "like out of what it holds, or run it with one worker (--workers 1) and no executor"
+    )
 
 
 def outcome_of(function: Callable[..., Any], args: Any, kwargs: Any) -> Outcome:
@@ -69,11 +78,19 @@ class SentJob:
 
     @classmethod
     def of(cls, job: Runnable, number: int) -> SentJob:
-        """Return what is sent of a job."""
+        """Return what is sent of a job.
+
+        Raises:
+            InvalidInputError: It holds what can't be sent.
+        """
         from loky.backend.reduction import dumps
 
+        try:
+            content = bytes(dumps(job))
+        except Exception as error:  # classes of users raise what they like
+            raise not_sent(one_line(error)) from error
         device = str(getattr(job, "device", "auto"))
-        return cls(bytes(dumps(job)), number, device, _versions(), tuple(sys.path))
+        return cls(content, number, device, _versions(), tuple(sys.path))
 
     def run(self) -> Any:
         """Run the job in this process, on one thread and one device, and return its result.

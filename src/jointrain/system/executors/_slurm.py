@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, InvalidStateError
 from contextlib import suppress
+from numbers import Real
 from pathlib import Path
 from threading import Lock, Thread
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from jointrain.errors import InvalidInputError
 from jointrain.system.executors._extras import import_extra
 from jointrain.system.executors._sent_job import SentJob, give, outcome_of
+from jointrain.system.own_code import one_line
 
 _LOOK_SECONDS = 0.5
 """How often to look for results; submitit asks Slurm itself less often."""
@@ -41,11 +43,19 @@ class SlurmExecutor(Executor):
         self, folder: str | Path = ".", *, cluster: str = "slurm", **parameters: Any
     ) -> None:
         submitit = import_extra("submitit", "slurm")
-        self._folder = Path(tempfile.mkdtemp(prefix=".jointrain-jobs-", dir=folder))
+        minutes = parameters.get("timeout_min", _MINUTES)
+        if not isinstance(minutes, Real) or not float(minutes) > 0:
+            raise InvalidInputError(f"`timeout_min` must be a number of minutes, got {minutes!r}")
+        try:
+            self._folder = Path(tempfile.mkdtemp(prefix=".jointrain-jobs-", dir=folder))
+        except OSError as error:
+            raise InvalidInputError(
+                f"jobs can't be written to {folder}: {error.strerror}; choose another `folder`"
+            ) from error
         try:
             self._executor = submitit.AutoExecutor(self._folder, cluster)
             self._executor.update_parameters(**{"timeout_min": _MINUTES, **parameters})
-        except (RuntimeError, NameError, TypeError) as error:
+        except Exception as error:  # submitit raises what its parts do
             shutil.rmtree(self._folder)
             raise InvalidInputError(
                 f"no jobs can be given to Slurm: {' '.join(str(error).split())}"
@@ -69,7 +79,10 @@ class SlurmExecutor(Executor):
         with self._lock:
             if gpu and not self._gpus_said:
                 self._executor.update_parameters(gpus_per_node=1)
-            job = self._executor.submit(outcome_of, function, args, kwargs)
+            try:
+                job = self._executor.submit(outcome_of, function, args, kwargs)
+            except (TypeError, ValueError, AttributeError) as error:  # of a parameter's value
+                raise RuntimeError(one_line(error)) from error
             future = _SlurmFuture(job)
             self._waiting.append((job, future))
         return future
