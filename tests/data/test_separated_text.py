@@ -126,6 +126,30 @@ def test_spaces_between_separators_and_quotes(tmp_path, text, rows):
         assert raw(tmp_path, text).frame.rows() == rows
 
 
+@pytest.mark.parametrize("other", ['5" disk', 'x "y" z', '"say ""a"""'])
+def test_space_before_quotes_means_the_same_whatever_other_rows_hold(tmp_path, other):
+    rows = '1, "red"\n' * 20
+    plain = "0,blue\n" * 40_000
+    found = raw(tmp_path, f"a,b\n{plain}{rows}").frame["b"]
+    assert found.unique().sort().to_list() == ["blue", "red"]
+    text = f"a,b\n{rows}2,{other}\n"
+    if other.startswith('"'):
+        assert raw(tmp_path, text).frame["b"].to_list() == ["red"] * 20 + ['say "a"']
+        return
+    with pytest.raises(InvalidInputError, match=r"space before the quotes .* line 2, ' \"red\"'"):
+        raw(tmp_path, text)
+
+
+@pytest.mark.parametrize("space", ["\t", "\u00a0", " \t"])
+def test_space_of_other_kinds_before_quotes_is_refused(tmp_path, space):
+    with pytest.raises(InvalidInputError, match=r"space before the quotes .* line 3"):
+        raw(tmp_path, f'a,b\n1,x\n2,{space}"red"\n')
+    quoted = raw(tmp_path, f'a,b\n1,"{space}""red"""\n').frame["b"]
+    assert quoted.to_list() == [f'{space}"red"']
+    tabs = raw(tmp_path, 'a\tb\n1\t"red"\n').frame["b"]
+    assert tabs.to_list() == ["red"]
+
+
 @pytest.mark.parametrize("line", ["sep=;\n", '"sep=;"\r\n', "SEP=;\r", "\ufeffsep=;\n"])
 def test_separator_that_the_file_says(tmp_path, line):
     assert cells(tmp_path, line + "a;b,c\n1;2,3\n") == (["a", "b,c"], [("1", "2,3")])

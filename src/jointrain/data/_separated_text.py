@@ -27,7 +27,6 @@ _LIKE_MISSING = (
 )
 """Words that could mean a missing value: if they are in quotes, they are values."""
 _SPACED_QUOTES = (b', "', b'; "', b'| "', b'\t "', b'" ,', b'" ;', b'" |', b'" \t')
-_SAMPLE_BYTES = 1 << 18
 _BLOCK_BYTES = 1 << 24
 _ROW_LIKE_SEPARATORS = 4
 """Separators in the lines of one cell, as many as in rows, that tell swallowed rows from text."""
@@ -54,6 +53,7 @@ def read_separated(data: bytes, where: str, usual: str, options: ReadingOptions)
     cells = text.cells()
     names, names_notes = _named(cells, text)
     _refuse_swallowed_rows(cells, text)
+    _refuse_spaced_quotes(cells, text)
     return RawTable(
         cells.select(pl.col(column).alias(name) for column, name in names.items()),
         is_text=True,
@@ -71,7 +71,7 @@ def _without_spaces_at_quotes(data: bytes) -> bytes:
     Quotes only count as such next to a separator. The spaces are dropped only if every quote then
     stands where one that opens or closes a field must.
     """
-    if not any(data.find(pair, 0, _SAMPLE_BYTES) >= 0 for pair in _SPACED_QUOTES):
+    if not any(pair in data for pair in _SPACED_QUOTES):
         return data
     written = np.frombuffer(data, np.uint8)
     places = np.flatnonzero(written == ord('"'))
@@ -298,6 +298,32 @@ def _in_quotes(cells: pl.DataFrame, columns: Sequence[str], text: _TextTable) ->
     """
     shown = _parsed(bytes(text.rows).replace(b'"', b'"""'), text, cells.columns, columns)
     return shown.select(pl.all().str.starts_with('"').fill_null(value=False))
+
+
+def _refuse_spaced_quotes(cells: pl.DataFrame, text: _TextTable) -> None:
+    """Refuse quotes that surround a field but for space before them, which would stay in it.
+
+    Where other quotes lie within fields, or where that space is a tab or one that does not break,
+    it can't be dropped.
+    """
+    blank = "[ \u00a0]" if text.dialect.separator == "\t" else "[ \t\u00a0]"
+    if not text.has_quotes or not re.search(rb'[ \t\xa0]"', text.rows):
+        return
+    shape = f'^{blank}+"[^"]*"{blank}*$'
+    found = cells.select(pl.all().str.contains(shape).fill_null(value=False))
+    columns = [column.name for column in found if column.any()]
+    if not columns:
+        return
+    surrounded = _in_quotes(cells, columns, text)
+    for name in columns:
+        literal = (found[name] & ~surrounded[name]).arg_true()
+        if len(literal):
+            row = int(literal[0])
+            raise InvalidInputError(
+                f"{text.where} has space before the quotes of a field in line "
+                f"{text.line_of_row(row)}, {cells[name][row]!r}, where they would be a part of it; "
+                "remove the space"
+            )
 
 
 def _refuse_swallowed_rows(cells: pl.DataFrame, text: _TextTable) -> None:
