@@ -12,7 +12,6 @@ import numpy as np
 import polars as pl
 
 from jointrain.charts import InNotebook
-from jointrain.data._list_columns import is_list, list_items
 from jointrain.errors import InvalidInputError, MissingDependencyError
 from jointrain.tables._blended_model import BlendedModel
 from jointrain.tables._rows_as_trained import in_double
@@ -142,8 +141,10 @@ def _in_words(column: pl.Series) -> pl.Series:
     """Return values as text."""
     if column.dtype == pl.Duration:
         column = column.dt.total_microseconds() / 1e6
-    if is_list(column.dtype):
-        column = list_items(column).list.join("|", ignore_nulls=True)
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    if isinstance(column.dtype, pl.List):
+        column = column.cast(pl.List(pl.String)).list.join("|", ignore_nulls=True)
     return column.cast(pl.String)
 
 
