@@ -169,3 +169,13 @@ def test_names_of_files_need_not_be_utf_8(page, capsys):
     write_table(LONG, runs)
     assert run(["verdict", runs, "--report", page]) == 0
     assert Path(page).read_text(encoding="utf-8")
+def test_a_last_row_of_means_is_no_run_and_is_named(capsys):
+    LONG.write_csv("runs.csv")
+    assert run(["verdict", "runs.csv", "--json"]) == 0
+    told = capsys.readouterr().out
+    with open("runs.csv", "a", encoding="utf-8") as file:
+        file.write(f"mean,,,,{LONG['value'].mean()}\n")
+    assert run(["verdict", "runs.csv", "--json"]) == 0
+    again = capsys.readouterr()
+    assert again.out == told
+    assert "the last row is left out" in again.err

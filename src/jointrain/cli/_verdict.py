@@ -146,7 +146,10 @@ def _read(source: str, options: ReadingOptions, keys: list[str]) -> pl.DataFrame
         known |= {name: "text" for name in raw.frame.columns if name in keys}
         options = replace(options, columns={**known, **options.columns})
         raw = _without_infinity(raw, [name for name in raw.frame.columns if name not in known])
-    return type_raw(raw, options)
+    frame = type_raw(raw, options)
+    if len(frame) < len(raw.frame):
+        say("note: the last row is left out: it sums up the others")
+    return frame
 
 
 def _without_infinity(raw: RawTable, names: list[str]) -> RawTable:
