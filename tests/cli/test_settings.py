@@ -206,6 +206,13 @@ def test_options_of_training_reach_the_recipe():
         FitSettings(**said | {"lr_scheduler": "SteppLR"}).recipe("joint")
 
 
+@pytest.mark.parametrize(
+    ("given", "single"), [({}, False), ({"ensemble": 1}, True), ({"ensemble": 2}, False)]
+)
+def test_single_networks_are_kept_where_they_are_asked_for(given, single):
+    assert CompareSettings(table="t.csv", targets=["a"], **given).single is single
+
+
 def test_pairs_take_names_with_commas_from_flags_and_files(tmp_path):
     flags = {"table": "a.csv", "targets": ['"a, b",c'], "task": ['"a, b"=count,c=binary']}
     settings = load_settings(FitSettings, flags, None)
