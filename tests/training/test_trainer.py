@@ -1066,6 +1066,63 @@ def test_a_balancer_does_not_see_a_task_of_weight_0(balancer, group_from):
     torch.testing.assert_close(head[1], head[0], rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_gradients_of_what_no_optimizer_holds_count_in_no_norm(accumulate):
+    networks = [_network() for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    networks[0].trunk.requires_grad_(False)
+    left_out = set(networks[1].trunk.parameters())
+    for network in networks:
+        before = _copies(network.trunk.parameters())
+        _trainer(
+            network,
+            optimizer=lambda all_of_it: SGD([p for p in all_of_it if p not in left_out]),
+            gradient_clip=0.1,
+            l2=0.01,
+            batch_size=8,
+            accumulate=accumulate,
+        ).fit(_data())
+        assert all(map(torch.equal, before, network.trunk.parameters()))
+    heads = [_copies(network.heads.parameters()) for network in networks]
+    for frozen, kept in zip(*heads, strict=True):
+        torch.testing.assert_close(kept, frozen, rtol=1e-12, atol=1e-14)
+    assert all(p.grad is None for p in networks[1].trunk.parameters())
+
+
+class _Unfreezes(Callback):
+    def on_epoch_end(self, trainer, record):
+        trainer.network.trunk.requires_grad_(True)
+
+
+def test_what_is_unfrozen_after_the_trainer_was_made_is_refused():
+    refused = pytest.raises(InvalidInputError, match=r"'trunk\.0\.weight' requires a gradient")
+    network = _network()
+    network.trunk.requires_grad_(False)
+    trainer = _trainer(network, callbacks=[_Unfreezes()])
+    with refused:  # in the midst of a run
+        trainer.fit(_data())
+    with refused:  # between two of them
+        trainer.fit(_data())
+    network.trunk.requires_grad_(False)
+    phases = _trainer(network, schedule=Phases([Phase(name="all", epochs=1)]))
+    network.trunk.requires_grad_(True)
+    for made in (phases, _trainer(network)):  # phases make optimisers as they begin
+        before = _copies(network.trunk.parameters())
+        made.fit(_data())
+        assert not any(map(torch.equal, before, network.trunk.parameters()))
+
+
+def test_what_a_caller_gives_to_an_optimizer_is_moved():
+    network = _network()
+    network.trunk.requires_grad_(False)
+    trainer = _trainer(network)
+    network.trunk.requires_grad_(True)
+    trainer.optimizers.all[0].add_param_group({"params": network.trunk.parameters()})
+    before = _copies(network.trunk.parameters())
+    trainer.fit(_data())
+    assert not any(map(torch.equal, before, network.trunk.parameters()))
+
+
 @pytest.mark.parametrize("balancer", [None, "equal", "famo", "imtl-g"])
 @pytest.mark.parametrize("schedule", [Joint, partial(Alternating, "round_robin")])
 def test_a_task_of_which_nothing_is_trained_takes_part_in_vain(schedule, balancer):

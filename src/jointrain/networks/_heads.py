@@ -43,6 +43,11 @@ class TaskSlice(nn.Parameter):
         return share
 
     @property
+    def owner(self) -> nn.Parameter:
+        """The group's parameter."""
+        return self._owner
+
+    @property
     def grad(self) -> Tensor | None:
         """The slice of the group's gradient; writing to it writes there."""
         whole = self._owner.grad

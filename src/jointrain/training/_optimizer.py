@@ -100,6 +100,10 @@ class OptimizerList:
         moved: What each optimiser moves.
         module: Whose embeddings of ids move row by row, see `by_row`, if `OptimizerSettings` make
             the optimisers.
+
+    Attributes:
+        offered: The `id` of each parameter that was there to be moved, also of those that a
+            function has left out.
     """
 
     def __init__(
@@ -109,6 +113,7 @@ class OptimizerList:
         module: nn.Module | None = None,
     ) -> None:
         self._moved = [list(parameters) for parameters in moved]
+        self.offered = {id(parameter) for parameters in self._moved for parameter in parameters}
         self._factory = factory
         self._rows = set() if module is None else vectors_of_ids(module)
         if self.settings is None:
@@ -144,6 +149,15 @@ class OptimizerList:
         """What they will be made from; None if they are there, or if a function makes them."""
         made = "all" in self.__dict__
         return self._factory if isinstance(self._factory, OptimizerSettings) and not made else None
+
+    @property
+    def held(self) -> set[int]:
+        """The `id` of each parameter that some optimiser moves, whole or in part."""
+        if self.settings is not None:
+            return self.offered
+        groups = [group for optimizer in self.all for group in optimizer.param_groups]
+        moved = [parameter for group in groups for parameter in group["params"]]
+        return {id(getattr(parameter, "owner", parameter)) for parameter in moved}
 
     @property
     def learning_rate(self) -> float:
@@ -267,6 +281,8 @@ class Optimizers(OptimizerList):
         self._one_task_at_a_time = layout == "per_task" and bool(shared)
         self.notice_frozen()
         super().__init__(factory, self._moved, network)
+        # not the slices of grouped heads, but what they are of
+        self.offered = set(map(id, every))
 
     def _made_of(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return a new optimiser of parameters: in groups where some have options."""

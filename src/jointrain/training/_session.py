@@ -91,6 +91,36 @@ class Session(ABC, Generic[Drawn]):
         self.scale: LossScale | None = None
         self.balancer: Balancer | None = None
         self.balancer_optimizer: torch.optim.Optimizer | None = None
+        self._unmoved: list[nn.Parameter] = []
+
+    def notice_unmoved(self, *, refuse: bool = True) -> None:
+        """Take in which parameters require a gradient that no optimiser uses.
+
+        Args:
+            refuse: Whether to refuse those that were frozen when the optimisers were made.
+
+        Raises:
+            InvalidInputError: There are some.
+        """
+        held, offered = self.optimizers.held, self.optimizers.offered
+        self._unmoved = [
+            parameter
+            for parameter in dict.fromkeys((*self.module.parameters(), *self.parameters))
+            if parameter.requires_grad and id(parameter) not in held
+        ]
+        names = {id(parameter): name for name, parameter in self.module.named_parameters()}
+        new = [names[id(p)] for p in self._unmoved if id(p) not in offered and id(p) in names]
+        if refuse and new:
+            raise InvalidInputError(
+                f"parameter {new[0]!r} requires a gradient, and did not when the optimisers were "
+                "made, so it would not be trained; make the trainer after that, or let a Phase "
+                "`unfreeze` it"
+            )
+
+    def drop_unmoved(self) -> None:
+        """Drop gradients that no optimiser uses, so that they count in no norm and no sum."""
+        for parameter in self._unmoved:
+            parameter.grad = None
 
     def open_options(self, *, validates: bool) -> None:
         """Make what the settings ask for beside the optimisers; called when the session starts.
@@ -186,6 +216,7 @@ class Session(ABC, Generic[Drawn]):
 
     def begin_epoch(self) -> None:
         """Put the module into training mode."""
+        self.notice_unmoved()
         self.module.train()
 
     @property

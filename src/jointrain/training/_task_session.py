@@ -160,6 +160,8 @@ class TaskSession(Session[list[Batch]]):
             self.epoch_steps = followed.steps_per_epoch(sets.batches, sets.together)
             count = settings.steps
             self.steps = settings.epochs * self.epoch_steps if count is None else count
+        # phases make optimisers of their own
+        self.notice_unmoved(refuse=schedule is not None)
 
     def start(self, state: State | None) -> None:
         """Begin the order of tasks, and keep the weights if they are worth it."""
@@ -248,6 +250,7 @@ class TaskSession(Session[list[Batch]]):
 
     def begin_epoch(self) -> None:
         """Put the network into training mode, but for frozen statistics in phases."""
+        self.notice_unmoved()
         self.network.train()
         if self.phase is not None:
             keep_running_statistics(self.network)
@@ -616,6 +619,7 @@ class TaskSession(Session[list[Batch]]):
     ) -> Mapping[str, Tensor]:
         """Add penalties to the gradients, let the optimisers step, and return detached losses."""
         tasks = tuple(losses)
+        self.drop_unmoved()
         if not self.unscale():
             return _detached(losses)
         penalty = self.network.penalty(tasks)
@@ -624,6 +628,7 @@ class TaskSession(Session[list[Batch]]):
         moved = self._moved(tasks, batches)
         if self._penalties is not None:
             self._penalties.add(moved)
+        self.drop_unmoved()
         self.check_gradients()
         self.clip_gradient()
         if self.balancer_optimizer is not None:
@@ -801,6 +806,7 @@ class TaskSession(Session[list[Batch]]):
         other.forward = network
         other.optimizers = optimizers
         other.parameters = [p for p in network.parameters() if p.requires_grad]
+        other.notice_unmoved(refuse=False)
         other.average = other.converged = other.non_finite = other.rates = None
         if "best" in self.__dict__:
             other.best = BestWeights(network, active=False)

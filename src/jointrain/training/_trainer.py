@@ -289,9 +289,10 @@ class Trainer:
             InvalidInputError: A task has no data or no label, its target or its head's output do
                 not fit it, a loss or a weight is not finite, there is `patience` or
                 `task_patience` without validation data or without labels in them, the optimiser
-                layout does not go with joint steps, this is one of several processes and there
-                is no `strategy`; there are checkpoints, and neither `resume` nor `restart` is asked
-                for; or those that are there are of another run.
+                layout does not go with joint steps, a parameter was unfrozen since the trainer was
+                made, this is one of several processes and there is no `strategy`; there are
+                checkpoints, and neither `resume` nor `restart` is asked for; or those that are
+                there are of another run.
         """
         pretrains = isinstance(self.schedule, Phases) and self.schedule.pretrains
         if unlabelled is not None and not pretrains:

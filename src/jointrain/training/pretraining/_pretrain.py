@@ -220,6 +220,7 @@ class PretrainingSession(Session[Tensor]):
         self.check_losses({self.kind: loss})
         self.optimizers.zero_grad()
         self.scaled(loss).backward()  # type: ignore[no-untyped-call]
+        self.drop_unmoved()
         if self.unscale():
             self.check_gradients()
             self.clip_gradient()
