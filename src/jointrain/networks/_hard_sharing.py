@@ -32,7 +32,9 @@ class HardSharing(Network):
             pretrained layers want.
         group_from: From how many linear heads of one size these become one `GroupedLinear`,
             computed as one product with one masked loss; None never groups. Default 16: below,
-            it spares nothing.
+            it spares nothing. A group copies its heads: the given modules stay as they are, and
+            an optimiser sees weights [t, o, d] and biases [t, o]. Give None to train the modules
+            themselves, or where a function picks parameters by their number of dimensions.
 
     Shape:
         forward: inputs as the trunk takes them -> [b, o] for each task.
