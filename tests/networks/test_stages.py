@@ -8,7 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from jointrain import InvalidInputError
-from jointrain.networks import HardSharing, cut
+from jointrain.networks import (
+    CrossStitch,
+    HardSharing,
+    LearningToBranch,
+    Sluice,
+    SoftSharing,
+    cut,
+)
 from jointrain.networks._stages import copies
 
 
@@ -237,3 +244,36 @@ def test_a_sequence_that_does_more_than_its_class_is_traced(changed):
     first, second = cut(trunk, "2")
     x = torch.randn(5, 3)
     assert torch.equal(second(first(x)), trunk(x))
+
+
+class _Tied(nn.Module):
+    """A head with the weights of another layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.weight = layer.weight
+
+    def forward(self, x):
+        return x @ self.weight.T
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda trunk, heads: HardSharing(trunk, heads, split_at="2"),
+        lambda trunk, heads: CrossStitch(trunk, heads, split_at="2"),
+        lambda trunk, heads: Sluice(trunk, heads, split_at="2", subspaces=2),
+        lambda trunk, heads: LearningToBranch(trunk, heads, split_at="2"),
+        SoftSharing,
+    ],
+)
+def test_weights_that_copies_would_untie_are_refused(make):
+    layer = nn.Linear(4, 4)
+    heads = {"a": nn.Linear(4, 1), "b": nn.Linear(4, 1)}
+    repeated = nn.Sequential(layer, nn.ReLU(), layer)
+    if make is not SoftSharing:  # copies the whole, in which they stay tied
+        with pytest.raises(InvalidInputError, match="a copy for each task would untie them"):
+            make(repeated, heads)
+    with pytest.raises(InvalidInputError, match="'weight' of _Tied is also a weight of another"):
+        make(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), layer), heads | {"b": _Tied(layer)})
+    make(nn.Sequential(nn.Linear(4, 4), nn.ReLU(), layer), heads)

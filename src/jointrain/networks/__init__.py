@@ -43,7 +43,7 @@ from jointrain.networks._registry import (
 )
 from jointrain.networks._sluice import Sluice
 from jointrain.networks._soft_sharing import SoftSharing
-from jointrain.networks._stages import cut
+from jointrain.networks._stages import cut, refuse_tied
 from jointrain.networks._stored_weights import (
     OtherNetworkError,
     check_finite,
@@ -105,6 +105,7 @@ __all__ = [
     "network_of_weights",
     "random_bytes",
     "random_state",
+    "refuse_tied",
     "replaced_methods",
     "rows_drawn_for",
     "weights_to_store",

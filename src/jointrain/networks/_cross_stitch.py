@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
 from jointrain.networks._network import Network, Part
-from jointrain.networks._stages import Trunk, copies, cut
+from jointrain.networks._stages import Trunk, copies, cut, refuse_tied
 from jointrain.networks._table_settings import MLPSettings
 from jointrain.task import Task
 
@@ -104,6 +104,8 @@ class CrossStitch(Network):
                 f"{len(channels)}"
             )
         count = len(heads)
+        if count > 1:
+            refuse_tied(stages, heads.values())
         # columns[l][i] is stage l of task i
         self.columns = nn.ModuleList(
             nn.ModuleList(copies(stage, count, reinitialize=reinitialize)) for stage in stages

@@ -10,7 +10,7 @@ from torch import nn
 from jointrain.errors import InvalidInputError
 from jointrain.networks._heads import GROUP_FROM
 from jointrain.networks._network import Network, Part
-from jointrain.networks._stages import Trunk, copies, cut
+from jointrain.networks._stages import Trunk, copies, cut, refuse_tied
 from jointrain.networks._table_settings import MLPSettings
 from jointrain.task import Task
 
@@ -40,7 +40,8 @@ class HardSharing(Network):
         forward: inputs as the trunk takes them -> [b, o] for each task.
 
     Raises:
-        InvalidInputError: `heads` is empty, or `split_at` names no layer.
+        InvalidInputError: `heads` is empty, `split_at` names no layer, or the upper layers have
+            weights in common with others.
 
     Cost: one pass through the trunk for all tasks; the upper layers once a task.
 
@@ -75,6 +76,8 @@ class HardSharing(Network):
         self.branches: nn.ModuleList | None = None
         if split:
             upper = stages[1] if len(stages) == 2 else nn.Sequential(*stages[1:])
+            if len(heads) > 1:
+                refuse_tied([upper], [stages[0], *heads.values()])
             self.branches = nn.ModuleList(copies(upper, len(heads), reinitialize=reinitialize))
 
     @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError
 from jointrain.networks._network import Network, Part, remove
-from jointrain.networks._stages import Trunk, copies, cut
+from jointrain.networks._stages import Trunk, copies, cut, refuse_tied
 from jointrain.networks._table_settings import Count, MLPSettings, Steps
 from jointrain.task import Task
 
@@ -96,6 +96,8 @@ class LearningToBranch(Network):
                 f"`anneal_steps` must be at least 1 and `warm_up` at least 0, got {anneal_steps} "
                 f"and {warm_up}"
             )
+        if max(counts) > 1:
+            refuse_tied(stages, heads.values())
         self.temperature = temperature
         self.anneal_steps = anneal_steps
         self.warm_up = warm_up

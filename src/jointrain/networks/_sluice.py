@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from jointrain.errors import InvalidInputError
 from jointrain.networks._heads import described
 from jointrain.networks._network import Network, Part
-from jointrain.networks._stages import Trunk, copies, cut
+from jointrain.networks._stages import Trunk, copies, cut, refuse_tied
 from jointrain.networks._table_settings import Count, MLPSettings
 from jointrain.task import Task
 
@@ -87,6 +87,8 @@ class Sluice(Network):
         self.subspaces = subspaces
         self.strength = strength
         count = len(heads)
+        if count > 1:
+            refuse_tied(stages, heads.values())
         self.columns = nn.ModuleList(
             nn.ModuleList(copies(stage, count, reinitialize=reinitialize)) for stage in stages
         )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from jointrain.errors import InvalidInputError, closest
 from jointrain.networks._network import Network, Part
-from jointrain.networks._stages import copies
+from jointrain.networks._stages import copies, refuse_tied
 from jointrain.networks._table_settings import MLPSettings
 from jointrain.task import Task
 
@@ -87,6 +87,8 @@ class SoftSharing(Network):
         self.distance = distance
         self.strength = strength
         if isinstance(trunk, nn.Module):
+            if len(heads) > 1:
+                refuse_tied([trunk], heads.values())
             trunks = copies(trunk, len(heads), reinitialize=reinitialize)
         else:
             check_names("trunk", trunk, self.task_names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from textwrap import shorten
 from typing import Any
@@ -77,6 +77,30 @@ def check_layers(module: nn.Module, names: Sequence[str], argument: str = "split
                 f"`{argument}` names {name!r}, which is no layer of "
                 f"{type(module).__name__}{closest(name, known)}; its first layers are {top}"
             )
+
+
+def refuse_tied(copied: Sequence[nn.Module], others: Iterable[nn.Module] = ()) -> None:
+    """Refuse weights that what is to be copied has in common with another piece.
+
+    The first copy would stay tied to that piece, and the others would not.
+
+    Args:
+        copied: The pieces that each task gets a copy of.
+        others: Further pieces, such as heads.
+
+    Raises:
+        InvalidInputError: There are such weights.
+    """
+    places: dict[int, int] = {}
+    for place, piece in enumerate((*copied, *others)):
+        for name, parameter in piece.named_parameters():
+            first = places.setdefault(id(parameter), place)
+            if first != place and first < len(copied):
+                raise InvalidInputError(
+                    f"{name!r} of {type(piece).__name__} is also a weight of another piece "
+                    f"({type(copied[first]).__name__}), and a copy for each task would untie them; "
+                    "part the tasks elsewhere, or give each piece weights of its own"
+                )
 
 
 def copies(module: nn.Module, count: int, *, reinitialize: bool) -> list[nn.Module]:

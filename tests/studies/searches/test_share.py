@@ -179,3 +179,22 @@ def test_bad_input_is_refused():
         search_split(blocks(), heads(), TASKS[:1], data())
     with pytest.raises(InvalidInputError, match="`importance` names 'vlue'"):
         search_split(blocks(), heads(), TASKS, data(), importance={"vlue": 1})
+
+
+def test_networks_with_tied_weights_are_not_split():
+    def tied(tasks):
+        trunk = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8))
+        every = heads()
+        every["kind"] = nn.Sequential(trunk[2], nn.Linear(8, 3))
+        return HardSharing(trunk, {task.name: every[task.name] for task in tasks})
+
+    with pytest.raises(InvalidInputError, match="a copy for each task would untie them"):
+        split_networks(Experiment(TASKS, tied, data(), Folds(2)), Recipe())
+
+    def repeated(tasks):
+        layer, every = nn.Linear(8, 8), heads()
+        trunk = nn.Sequential(nn.Linear(4, 8), layer, nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), layer)
+        return HardSharing(trunk, {task.name: every[task.name] for task in tasks})
+
+    found = split_networks(Experiment(TASKS, repeated, data(), Folds(2)), Recipe())
+    assert [one and one.split_at for one in found] == [None, "1", None]

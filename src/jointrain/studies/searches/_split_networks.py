@@ -10,7 +10,7 @@ from torch import nn
 
 from jointrain.errors import InvalidInputError
 from jointrain.experiments import Experiment, Recipe
-from jointrain.networks import HardSharing, Network, cut
+from jointrain.networks import HardSharing, Network, cut, refuse_tied
 from jointrain.task import Task
 from jointrain.training import random_state_kept
 
@@ -44,11 +44,15 @@ def split_networks(experiment: Experiment, recipe: Recipe) -> list[SplitNetwork 
     one, such as activations and norms, is part of it. Where the trunk can't be cut, it is not.
 
     Raises:
-        InvalidInputError: The networks have no trunk that can be cut.
+        InvalidInputError: The networks have no trunk that can be cut, or heads have weights in
+            common with it or with each other.
     """
     make = recipe.network if callable(recipe.network) else experiment.network
     with random_state_kept():
-        trunk = _network_of(make, experiment.tasks).trunk
+        whole = _network_of(make, experiment.tasks)
+    # each task's head is of a network of its own
+    refuse_tied([whole.trunk, *whole.heads.layers])
+    trunk = whole.trunk
     names = [
         name
         for name, child in trunk.named_children()
@@ -57,7 +61,7 @@ def split_networks(experiment: Experiment, recipe: Recipe) -> list[SplitNetwork 
     found: list[SplitNetwork | None] = [None]
     for name in reversed(names[1:]):
         with suppress(InvalidInputError):
-            cut(trunk, name)
+            refuse_tied(cut(trunk, name))
             found.append(SplitNetwork(make, name))
     if len(found) == 1:
         raise InvalidInputError(
