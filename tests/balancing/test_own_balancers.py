@@ -76,3 +76,22 @@ def test_losses_are_weighed_by_one_number_each(made, got):
 
     with pytest.raises(InvalidInputError, match=f"Own.weigh must return Weighing.*got {got}"):
         _step(Own())
+
+
+@pytest.mark.parametrize(
+    "made, got",
+    [
+        (lambda losses: losses, r"Tensor shape \[2\]"),
+        (lambda losses: float(losses.detach().sum()), "float"),
+        (lambda losses: losses.detach().sum(), "Tensor shape"),
+    ],
+)
+def test_an_objective_is_one_number_of_the_losses(made, got):
+    class Own(LossWeighting):
+        name = "own"
+
+        def objective(self, losses):
+            return made(losses)
+
+    with pytest.raises(InvalidInputError, match=f"Own.objective must return one number.*got {got}"):
+        _step(Own())

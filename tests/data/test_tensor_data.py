@@ -33,6 +33,14 @@ def test_no_rows_are_refused():
         TensorData(torch.empty(0, 2), {})
 
 
+def test_inputs_of_another_kind_are_refused_by_their_name():
+    class Inputs:
+        x = torch.zeros(4, 2)
+
+    with pytest.raises(InvalidInputError, match=r"must be a tensor, or a .* got Inputs"):
+        TensorData(Inputs(), {"y": torch.zeros(4)})
+
+
 def test_a_target_of_another_length_is_refused():
     with pytest.raises(InvalidInputError, match="task 'y' has 3 rows, the inputs have 4"):
         TensorData(torch.zeros(4, 2), {"y": torch.zeros(3)})

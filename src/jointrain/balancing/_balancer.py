@@ -448,10 +448,25 @@ class LossWeighting(_OnCpu):
         """
         leaf = torch.tensor(losses, dtype=torch.float64, requires_grad=True)
         own = [p for p in self.parameters() if p.requires_grad]
-        objective = self.objective(leaf)
+        objective = self.checked_objective(leaf)
         weights, *found = torch.autograd.grad(objective, [leaf, *own], allow_unused=True)
         learned = [(p, g) for p, g in zip(own, found, strict=True) if g is not None]
         return Weighing(weights.tolist(), float(objective.detach()), learned)
+
+    def checked_objective(self, losses: Tensor) -> Tensor:
+        """Return the objective.
+
+        Raises:
+            InvalidInputError: It is no scalar, or has no gradient by the losses.
+        """
+        found = self.objective(losses)
+        if not isinstance(found, Tensor) or found.numel() != 1 or not found.requires_grad:
+            shape = f"shape {list(found.shape)}" if isinstance(found, Tensor) else ""
+            raise InvalidInputError(
+                f"{type(self).__name__}.objective must return one number as a tensor that is "
+                f"computed from `losses`, got {type(found).__name__} {shape}".rstrip()
+            )
+        return found
 
     def objective(self, losses: Tensor) -> Tensor:
         """Return the scalar to be minimised, differentiable in `losses`, once.

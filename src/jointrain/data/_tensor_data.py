@@ -49,9 +49,7 @@ class TensorData:
                     f"`{name}` must be of tensors, got an array of numpy; give "
                     "torch.from_numpy(array)"
                 )
-        rows = count_rows(self.inputs)
-        if rows == 0:
-            raise InvalidInputError("the data have no rows")
+        rows = _checked_rows(self.inputs)
         targets = self.targets
         if isinstance(targets, TargetColumns):
             targets = {targets.names[0]: targets.values_together}
@@ -189,6 +187,23 @@ def count_rows(inputs: Any) -> int:
     if isinstance(inputs, Mapping):
         return max((count_rows(item) for item in inputs.values()), default=0)
     return len(inputs) if hasattr(inputs, "__len__") else 0
+
+
+def _checked_rows(inputs: Any) -> int:
+    """Return the number of rows.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    rows = count_rows(inputs)
+    if rows == 0 and not hasattr(inputs, "__len__"):
+        raise InvalidInputError(
+            "the inputs must be a tensor, or a dictionary, tuple or list of tensors, got "
+            f"{type(inputs).__name__}; give one of these (`vars(inputs)` of a dataclass)"
+        )
+    if rows == 0:
+        raise InvalidInputError("the data have no rows")
+    return rows
 
 
 def _holds_arrays(value: Any) -> bool:

@@ -82,7 +82,9 @@ class Study(StudyPlan):
                 that it is given at a time, default all of them.
             store: A folder, or the URL of a database such as ``postgresql://user@host/name``, that
                 keeps finished runs. A study that was stopped goes on from there, and several
-                machines that name the same place share the work; each gets the whole result.
+                machines that name the same place share the work; each gets the whole result. Runs
+                are known by their settings and data; of a torch ``Dataset``, by its code and what
+                it holds, not by the files that it reads: where these change, name another store.
             executor: Runs the jobs in place of processes of this machine: any of
                 `concurrent.futures` whose processes are not forked, or `DaskExecutor`,
                 `RayExecutor`, `SlurmExecutor`; default none. Each job has one thread, so that the

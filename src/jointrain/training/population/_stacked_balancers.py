@@ -33,7 +33,7 @@ class MemberBalancer:
     def objective(self, losses: Tensor, tasks: tuple[str, ...]) -> Tensor:
         """Return the scalar that a step of the given tasks minimises, for their losses [t]."""
         with self.balancer.taking_part(self.balancer.positions_of(tasks)):
-            return self.balancer.objective(losses)
+            return self.balancer.checked_objective(losses)
 
 
 def balance(
