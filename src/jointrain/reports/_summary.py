@@ -345,7 +345,7 @@ def _digits(value: float, scale: float) -> str:
     """Write a number with three digits of the scale's magnitude."""
     if scale == 0:
         return f"{value:.3f}"
-    decimals = 2 - math.floor(math.log10(scale))
     if not _SMALLEST <= scale < _LARGEST:
-        return f"{round(value, decimals):.3g}"
-    return f"{value:.{max(0, decimals)}f}"
+        return f"{value:.3g}"
+    decimals = max(0, 2 - math.floor(math.log10(scale)))
+    return f"{value:.{decimals}f}"
