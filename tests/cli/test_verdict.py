@@ -169,6 +169,8 @@ def test_names_of_files_need_not_be_utf_8(page, capsys):
     write_table(LONG, runs)
     assert run(["verdict", runs, "--report", page]) == 0
     assert Path(page).read_text(encoding="utf-8")
+
+
 def test_a_last_row_of_means_is_no_run_and_is_named(capsys):
     LONG.write_csv("runs.csv")
     assert run(["verdict", "runs.csv", "--json"]) == 0
