@@ -113,7 +113,7 @@ def test_a_claim_of_another_container_of_the_same_name_lives(tmp_path, monkeypat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
-@pytest.mark.parametrize("number", [2**22 + 1, os.getpid()])
+@pytest.mark.parametrize("number", [2**22 + 1, os.getpid()], ids=["ended", "another"])
 def test_a_claim_of_a_process_that_was_killed_is_void(tmp_path, monkeypatch, number):
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: number)
