@@ -379,3 +379,11 @@ def test_functions_that_take_the_target_first_are_refused():
     task = Task("a", "regression", metrics=(swapped,))
     target, prediction = torch.arange(4.0), torch.tensor([0.0, 1.0, 2.0, 2.0])
     assert task.evaluate(prediction, target)["own"] == pytest.approx(0.8)
+
+
+def test_functions_that_are_the_same_either_way_may_take_the_target_first():
+    metric = Metric("MAE", reference.mean_absolute_error, higher_is_better=False)
+    prediction, target = torch.tensor([1.0, 2.0]), torch.tensor([2.0, 5.0])
+    assert metric.compute(prediction, target) == 2.0
+    with pytest.raises(InvalidInputError, match="is called with the prediction first"):
+        Metric("R2", reference.r2_score, higher_is_better=True)

@@ -53,7 +53,8 @@ class Metric:
 
     def __post_init__(self) -> None:
         first, second, *_ = [*(name.lower() for name in self._parameters), "", ""]
-        if first in _TARGETS and second in _PREDICTIONS:
+        either_way = getattr(self.compute, "__name__", "") in _SYMMETRIC
+        if first in _TARGETS and second in _PREDICTIONS and not either_way:
             raise InvalidInputError(
                 f"the function of metric {self.name!r} takes ({first}, {second}), and is called "
                 "with the prediction first; give lambda prediction, target: function(target, "
@@ -110,6 +111,13 @@ class Metric:
             _NEAR_ZERO if highest == 1 else 0.0,
         )
 
+
+_SYMMETRIC = frozenset({
+    "accuracy_score", "cohen_kappa_score", "matthews_corrcoef", "max_error", "mean_absolute_error",
+    "mean_squared_error", "mean_squared_log_error", "median_absolute_error",
+    "root_mean_squared_error", "root_mean_squared_log_error", "zero_one_loss",
+})  # fmt: skip
+"""Functions of scikit-learn that give the same whichever of target and prediction is first."""
 
 _TARGETS = ("y_true", "target", "targets", "label", "labels")
 _PREDICTIONS = (

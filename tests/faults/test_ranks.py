@@ -48,9 +48,14 @@ def test_sigterm_to_torchrun_lets_all_save_and_the_run_goes_on(tmp_path):
     first.send_signal(signal.SIGTERM)
     assert first.wait(200) != 0
     assert len(list((tmp_path / "checkpoints").glob("step-*"))) == 1
-    done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
-    )
+    for _ in range(3):
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300,
+            check=False,
+        )  # fmt: skip
+        # gloo's threads abort a process now and then when its work is done (pytorch#190489)
+        if "terminate called without an active exception" not in done.stderr:
+            break
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"steps {trained('the sum')[1][-1].step}" in done.stdout
 
