@@ -40,7 +40,7 @@ class Metric:
 
     Raises:
         InvalidInputError: By the names of its parameters, `compute` takes the target first, as
-            those of scikit-learn do.
+            those of scikit-learn do, and it matters for it.
     """
 
     name: str
